@@ -1,0 +1,369 @@
+//! A device on disk: one account, this device's key, the sealed bundle, and what it remembers of others.
+//!
+//! A profile is a directory (0700) of three files (0600), each replaced atomically: `device.key`, `bundle.sealed` and
+//! `profile.json`. The last one is written last: a directory without it holds no account, and what a killed process left
+//! there is removed the next time.
+
+mod files;
+mod format;
+
+use files::{Directory, FileError};
+use format::{DeviceEntry, ProfileFile};
+use handfast_protocol::bundle::{BundleError, CredentialBundle};
+use handfast_protocol::device::{Account, DeviceInfo, DeviceKey, EnrolledDevice, Enroller, Genesis, IdentityPublicKey};
+use handfast_protocol::secret::{Secret, SecretBytes};
+use handfast_protocol::text::{AccountLabel, DeviceName, Platform};
+use handfast_protocol::{NewDevice, NewEnrollment, TrustedDevice};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::RelayUrl;
+
+const KEY_FILE: &str = "device.key";
+const BUNDLE_FILE: &str = "bundle.sealed";
+const PROFILE_FILE: &str = "profile.json";
+
+/// This many burned offers ...
+const BURNS_ALLOWED: usize = 5;
+/// ... within this time ...
+const BURN_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// ... cost this wait.
+const BURN_WAIT: Duration = Duration::from_secs(60);
+
+/// One enrolled device on disk.
+#[derive(Debug)]
+pub struct Profile {
+    dir: Directory,
+    key: DeviceKey,
+    file: ProfileFile,
+    devices: Vec<DeviceRecord>,
+}
+
+/// A device that this one has let in, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRecord {
+    /// What is remembered of it.
+    pub device: EnrolledDevice,
+    /// When the grant was sent, or confirmed.
+    pub at: SystemTime,
+}
+
+/// Where the device key lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyProtection {
+    /// In this file.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for KeyProtection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::File { path } = self;
+        write!(
+            f,
+            "in the file {}, which only your user account can read (mode 0600); nothing else protects it",
+            path.display()
+        )
+    }
+}
+
+/// What is wrong with a profile.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// There is no account in this directory.
+    #[error("there is no account in {0}: run `handfast init` for a first device, or `handfast join` for a new one")]
+    NotFound(PathBuf),
+    /// The directory holds an account already.
+    #[error("{0} already holds an account: use another --profile, or `handfast forget` first")]
+    AlreadyHasAccount(PathBuf),
+    /// A file is not what this program wrote, or belongs elsewhere.
+    #[error("{file} in the profile is damaged ({why}): restore it from a backup, or remove the profile and join again")]
+    Damaged {
+        /// Which file.
+        file: &'static str,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {action} {}: {source}; check the disk and the permissions", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The bundle cannot be sealed or is over its limit.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+impl Profile {
+    /// Makes an account on its first device. Errors: [`ProfileError::AlreadyHasAccount`], [`ProfileError::Io`].
+    pub fn init(dir: &Path, label: AccountLabel, name: DeviceName) -> Result<Self, ProfileError> {
+        let mut rng = rand::rng();
+        let key = DeviceKey::generate(&mut rng);
+        let account = Genesis::sign(label.clone(), &key, &mut rng).account();
+        let sign_in_secret = Secret::<32>::random(&mut rng);
+        let bundle = CredentialBundle::new(
+            account.id,
+            label,
+            Secret::random(&mut rng),
+            SecretBytes::new(sign_in_secret.expose().to_vec()),
+        );
+        let file = ProfileFile::new(&account, &DeviceInfo { name, platform: this_platform() }, &key, None);
+        Self::create(dir, key, &bundle, file)
+    }
+
+    /// Opens the device in this directory. Errors: [`ProfileError::NotFound`], [`ProfileError::Damaged`],
+    /// [`ProfileError::Io`].
+    pub fn open(dir: &Path) -> Result<Self, ProfileError> {
+        let dir = Directory::at(dir);
+        let Some(bytes) = dir.read(PROFILE_FILE)? else {
+            roll_back(&dir)?;
+            return Err(ProfileError::NotFound(dir.path().to_owned()));
+        };
+        let key = read_key(&dir)?;
+        let file = ProfileFile::decode(&bytes, &key)?;
+        Self::loaded(dir, key, file)
+    }
+
+    /// Whether this directory holds an account. What a killed process left there counts as nothing.
+    pub fn holds_account(dir: &Path) -> Result<bool, ProfileError> {
+        Ok(Directory::at(dir).read(PROFILE_FILE)?.is_some())
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        self.file.account()
+    }
+
+    /// What this device is called.
+    pub fn device_name(&self) -> &DeviceName {
+        &self.file.info().name
+    }
+
+    /// What kind of machine this was when it was enrolled.
+    pub fn platform(&self) -> &Platform {
+        &self.file.info().platform
+    }
+
+    /// This device's identity.
+    pub fn identity(&self) -> IdentityPublicKey {
+        self.key.identity()
+    }
+
+    /// The device that let this one in; `None` on the account's first device.
+    pub fn enroller(&self) -> Option<&Enroller> {
+        self.file.enroller()
+    }
+
+    /// The devices that this one has let in.
+    pub fn devices(&self) -> &[DeviceRecord] {
+        &self.devices
+    }
+
+    /// The relay that this profile uses, if one was set.
+    pub fn relay(&self) -> Option<&RelayUrl> {
+        self.file.relay()
+    }
+
+    /// Where the device key lies and what protects it.
+    pub fn key_protection(&self) -> KeyProtection {
+        KeyProtection::File { path: self.dir.path().join(KEY_FILE) }
+    }
+
+    /// The bundle. Errors: [`ProfileError::Damaged`] if it does not open with this device's key, [`ProfileError::Io`].
+    pub fn bundle(&self) -> Result<CredentialBundle, ProfileError> {
+        let missing = ProfileError::Damaged { file: BUNDLE_FILE, why: "it is missing" };
+        let sealed = self.dir.read(BUNDLE_FILE)?.ok_or(missing)?;
+        CredentialBundle::open(&sealed, &self.account().id, &self.key)
+            .map_err(|_| ProfileError::Damaged { file: BUNDLE_FILE, why: "it does not open with this device's key" })
+    }
+
+    /// Changes the bundle: `change` gets the one on disk, and the result is sealed and written. Nobody else's change is
+    /// lost. Errors: those of `change`, of [`Profile::bundle`] and of writing; the bundle on disk is then as it was.
+    pub fn change_bundle<T, E: From<ProfileError>>(
+        &mut self,
+        change: impl FnOnce(&mut CredentialBundle) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _lock = self.dir.lock().map_err(ProfileError::from)?;
+        self.dir.remove_leftovers(&[]).map_err(ProfileError::from)?;
+        let mut bundle = self.bundle()?;
+        let result = change(&mut bundle)?;
+        let sealed = bundle.seal(&self.key, &mut rand::rng()).map_err(ProfileError::from)?;
+        self.dir.write(BUNDLE_FILE, &sealed).map_err(ProfileError::from)?;
+        self.dir.sync().map_err(ProfileError::from)?;
+        Ok(result)
+    }
+
+    /// Sets or clears the relay that this profile uses.
+    pub fn set_relay(&mut self, relay: Option<RelayUrl>) -> Result<(), ProfileError> {
+        self.change(|file| file.set_relay(relay))
+    }
+
+    /// Forgets a device that this one has let in; `false` if there is none of this identity. Local only: that device
+    /// keeps what it has.
+    pub fn remove_device(&mut self, identity: &IdentityPublicKey) -> Result<bool, ProfileError> {
+        self.change(|file| file.remove_device(identity))
+    }
+
+    /// How long a new offer has to wait because of burned ones.
+    pub fn burn_wait(&self, now: SystemTime) -> Duration {
+        let recent = self.recent_burns(now);
+        match recent.last() {
+            Some(last) if recent.len() >= BURNS_ALLOWED => {
+                BURN_WAIT.saturating_sub(now.duration_since(*last).unwrap_or_default())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Wipes this device: overwrites and removes key, bundle and profile. Other devices are not told. On disks that write
+    /// elsewhere than where they are told to (most SSDs), the old blocks may survive a while.
+    pub fn forget(self) -> Result<(), ProfileError> {
+        let _lock = self.dir.lock()?;
+        // The key first: without it, nothing else opens.
+        for name in [KEY_FILE, BUNDLE_FILE, PROFILE_FILE] {
+            self.dir.wipe(name)?;
+        }
+        self.dir.remove_leftovers(&[])?;
+        self.dir.sync()?;
+        Ok(())
+    }
+
+    pub(crate) fn trusted_device(&self) -> TrustedDevice {
+        TrustedDevice {
+            key: self.key.clone(),
+            info: self.file.info().clone(),
+            account: self.account().clone(),
+            known: self.known(),
+        }
+    }
+
+    pub(crate) fn unlocking_device(&self) -> NewDevice {
+        NewDevice {
+            key: self.key.clone(),
+            info: self.file.info().clone(),
+            enrolled: Some((self.account().id, self.known())),
+        }
+    }
+
+    /// Notes a burned offer.
+    pub(crate) fn record_burn(&mut self, now: SystemTime) -> Result<(), ProfileError> {
+        let mut burns = self.recent_burns(now);
+        burns.push(now);
+        let keep = burns.len().saturating_sub(BURNS_ALLOWED);
+        self.change(|file| file.set_burns(burns.get(keep..).unwrap_or_default()))
+    }
+
+    /// Writes the record of a device: one that may soon hold the bundle, or one that has confirmed.
+    pub(crate) fn record_device(&mut self, device: &EnrolledDevice) -> Result<(), ProfileError> {
+        self.change(|file| file.put_device(DeviceEntry::new(device, SystemTime::now())))
+    }
+
+    /// Stores a new enrollment. Errors as for [`Profile::init`]; then the directory holds no account.
+    pub(crate) fn enrolled(
+        dir: &Path,
+        key: DeviceKey,
+        info: &DeviceInfo,
+        enrollment: &NewEnrollment,
+        relay: Option<RelayUrl>,
+    ) -> Result<Self, ProfileError> {
+        let mut file = ProfileFile::new(&enrollment.account, info, &key, Some(&enrollment.enroller));
+        file.set_relay(relay);
+        Self::create(dir, key, &enrollment.bundle, file)
+    }
+
+    fn create(dir: &Path, key: DeviceKey, bundle: &CredentialBundle, file: ProfileFile) -> Result<Self, ProfileError> {
+        let dir = Directory::create(dir)?;
+        let _lock = dir.lock()?;
+        if dir.read(PROFILE_FILE)?.is_some() {
+            return Err(ProfileError::AlreadyHasAccount(dir.path().to_owned()));
+        }
+        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
+        dir.write(KEY_FILE, &format::encode_key(&key))?;
+        dir.write(BUNDLE_FILE, &bundle.seal(&key, &mut rand::rng())?)?;
+        // Both names must be on disk before the one that says there is an account.
+        dir.sync()?;
+        dir.write(PROFILE_FILE, &file.encode()?)?;
+        dir.sync()?;
+        Self::loaded(dir, key, file)
+    }
+
+    fn loaded(dir: Directory, key: DeviceKey, file: ProfileFile) -> Result<Self, ProfileError> {
+        let devices = file.devices()?;
+        Ok(Self { dir, key, file, devices })
+    }
+
+    /// Changes the profile file as it is on disk now, so that nobody else's change is lost.
+    fn change<T>(&mut self, change: impl FnOnce(&mut ProfileFile) -> T) -> Result<T, ProfileError> {
+        let _lock = self.dir.lock()?;
+        self.dir.remove_leftovers(&[])?;
+        let bytes = self.dir.read(PROFILE_FILE)?.ok_or_else(|| ProfileError::NotFound(self.dir.path().to_owned()))?;
+        let mut file = ProfileFile::decode(&bytes, &self.key)?;
+        let result = change(&mut file);
+        self.dir.write(PROFILE_FILE, &file.encode()?)?;
+        self.dir.sync()?;
+        self.devices = file.devices()?;
+        self.file = file;
+        Ok(result)
+    }
+
+    /// The identities that this device has recorded: confirmed devices, and the one that let it in.
+    fn known(&self) -> Vec<IdentityPublicKey> {
+        let confirmed = self.devices.iter().filter(|record| record.device.confirmed);
+        let let_in = confirmed.map(|record| record.device.identity);
+        let_in.chain(self.enroller().map(|enroller| enroller.identity)).collect()
+    }
+
+    fn recent_burns(&self, now: SystemTime) -> Vec<SystemTime> {
+        let recent = |burn: &SystemTime| now.duration_since(*burn).is_ok_and(|age| age < BURN_WINDOW);
+        self.file.burns().filter(recent).collect()
+    }
+}
+
+/// What this machine says of itself.
+pub(crate) fn this_platform() -> Platform {
+    let text = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let fallback = || Platform::new("unknown");
+    #[expect(clippy::expect_used, reason = "the fallback is a short printable constant")]
+    Platform::new(&text).or_else(|_| fallback()).expect("a constant")
+}
+
+/// Removes what a process left that was killed before it had written the profile file.
+fn roll_back(dir: &Directory) -> Result<(), ProfileError> {
+    if !dir.has_leftovers(&[KEY_FILE, BUNDLE_FILE]) {
+        return Ok(());
+    }
+    let _lock = dir.lock()?;
+    // Another process may have been about to finish.
+    if dir.read(PROFILE_FILE)?.is_none() {
+        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
+    }
+    Ok(())
+}
+
+fn read_key(dir: &Directory) -> Result<DeviceKey, ProfileError> {
+    let missing = ProfileError::Damaged { file: KEY_FILE, why: "it is missing" };
+    let bytes = dir.read(KEY_FILE)?.ok_or(missing)?;
+    format::decode_key(&bytes)
+}
+
+impl From<FileError> for ProfileError {
+    fn from(error: FileError) -> Self {
+        let FileError { action, path, source } = error;
+        Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,510 @@
+//! The four things a program can start, and the handle on what it started.
+
+use crate::driver::{Clock, Conversation, Store, drive};
+use crate::profile::{Profile, this_platform};
+use crate::{Error, ProfileError, RelayUrl};
+use handfast_protocol::bundle::{CredentialBundle, ReleasedItems};
+use handfast_protocol::device::{AccountId, DeviceInfo, DeviceKey, EnrolledDevice, IdentityPublicKey};
+use handfast_protocol::pairing::check_code::CheckCode;
+use handfast_protocol::pairing::code::VerificationCode;
+use handfast_protocol::pairing::qr::{QrKind, QrPayload};
+use handfast_protocol::text::{AccountLabel, DeviceName};
+use handfast_protocol::{Approval, Decision, Engine, Failure, NewDevice, Request, ToStore, Way, WrongWay};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Events that wait for the program. When it does not take them, the run waits too.
+const EVENT_QUEUE: usize = 64;
+const COMMAND_QUEUE: usize = 16;
+
+/// Where and how a run meets its peer.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The relay.
+    pub relay: RelayUrl,
+    /// Put the relay's address into QR codes that this device shows, if it is short enough.
+    pub hint_relay: bool,
+}
+
+impl Options {
+    /// Options with this relay, hinted at in QR codes.
+    pub fn new(relay: RelayUrl) -> Self {
+        Self { relay, hint_relay: true }
+    }
+
+    fn way(&self) -> Way {
+        Way::ShowQr(if self.hint_relay { self.relay.to_hint() } else { None })
+    }
+}
+
+/// What a trusted device shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// A code to type.
+    Code,
+    /// A QR code to scan.
+    Qr,
+}
+
+/// How a new device joins.
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// The person typed this code.
+    Code(VerificationCode),
+    /// Show a QR code to scan.
+    ShowQr,
+    /// This QR code of a trusted device was scanned.
+    ReadQr(QrPayload),
+}
+
+/// Who asks for an unlock.
+#[derive(Debug)]
+pub enum Unlocker {
+    /// A device of the account. One that knows the trusted device, and is known to it, needs no check code.
+    Enrolled(Box<Profile>),
+    /// A device without an account, by this name. It can get named entries only.
+    Guest(DeviceName),
+}
+
+/// What the program should show or ask.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Connecting for the first time.
+    Connecting {
+        /// The relay.
+        relay: RelayUrl,
+    },
+    /// The socket to the relay is open.
+    Connected,
+    /// The connection was lost; the next try comes after `wait`.
+    Reconnecting {
+        /// Number of this try, from 1.
+        attempt: u32,
+        /// How long until then.
+        wait: Duration,
+        /// What went wrong.
+        why: String,
+    },
+    /// Show this code and count down.
+    ShowCode {
+        /// Secret until it is used.
+        code: VerificationCode,
+        /// When it expires unclaimed.
+        until: Instant,
+    },
+    /// Show this QR code and count down.
+    ShowQr {
+        /// Secret until it is used.
+        qr: QrPayload,
+        /// When it expires unclaimed.
+        until: Instant,
+    },
+    /// What was shown is dead. A new one comes by itself.
+    OfferOver {
+        /// Why.
+        failure: Failure,
+        /// When: at once, or later after too many burned offers.
+        next_in: Duration,
+    },
+    /// Another device has answered: the countdown stops.
+    PeerHere,
+    /// The other device's connection is gone; it may come back.
+    PeerAway {
+        /// Until then.
+        until: Option<Instant>,
+    },
+    /// The device that had answered never went on; the code can be claimed again.
+    PeerFreed,
+    /// Somebody else tried the same code and was turned away.
+    ThirdClaim,
+    /// New device: whose account this is. Nothing is stored yet.
+    Account {
+        /// What the account is called.
+        label: AccountLabel,
+        /// Its id.
+        id: AccountId,
+        /// What the trusted device calls itself. It proves nothing.
+        trusted_name: String,
+        /// The trusted device's identity.
+        trusted_identity: IdentityPublicKey,
+    },
+    /// Show these digits: they are to be typed on the other device.
+    ShowCheckCode(CheckCode),
+    /// Ask for the digits that the other device shows; answer with [`Run::enter_check_code`]. One try.
+    AskCheckCode,
+    /// Ask whether to release; answer with [`Run::approve`] or [`Run::refuse`]. The default is to refuse.
+    AskApproval(Approval),
+    /// The relay says that the devices are on different networks: ask once more, the same way.
+    AskDifferentNetwork,
+    /// Trusted device: sent; the new device has not yet confirmed.
+    GrantSent,
+    /// New device: stored, or for an unlock handed over.
+    Stored,
+}
+
+/// How a run ended that reached its goal.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Trusted device: this device has confirmed that it stored the bundle.
+    Enrolled {
+        /// What this device remembers of it.
+        device: Box<EnrolledDevice>,
+    },
+    /// New device: enrolled.
+    Joined {
+        /// The new profile.
+        profile: Box<Profile>,
+    },
+    /// Trusted device: the items were delivered.
+    Delivered,
+    /// New device: use these once.
+    Unlocked {
+        /// What was approved.
+        items: Box<ReleasedItems>,
+    },
+}
+
+/// What the program decided.
+pub(crate) struct Command(pub(crate) Decision);
+
+/// A run under way. Dropping it cancels the run.
+#[derive(Debug)]
+pub struct Run {
+    events: mpsc::Receiver<Event>,
+    decisions: Decisions,
+    task: JoinHandle<Result<Outcome, Error>>,
+}
+
+/// Takes the person's decisions; can be cloned and given away.
+#[derive(Clone, Debug)]
+pub struct Decisions(mpsc::Sender<Command>);
+
+/// A trusted device shows a code or a QR code to enroll a new device. A burned, crowded or expired one is replaced by
+/// itself.
+pub fn invite(profile: Profile, show: Show, options: Options) -> Run {
+    Run::start(move |mut conversation| async move {
+        let mut profile = profile;
+        loop {
+            wait_after_burns(&profile, &mut conversation).await?;
+            let way = match show {
+                Show::Code => Way::ShowCode,
+                Show::Qr => options.way(),
+            };
+            let (result, back) = trusted_run(profile, way, &options, &mut conversation).await?;
+            match result {
+                Ok(outcome) => return Ok(outcome),
+                Err(Error::Failed(failure)) if renews_invitation(&failure) => {
+                    profile = back;
+                    if burns(&failure) {
+                        profile.record_burn(SystemTime::now())?;
+                    }
+                    let next_in = profile.burn_wait(SystemTime::now());
+                    conversation.tell(Event::OfferOver { failure, next_in }).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    })
+}
+
+/// A trusted device answers the QR code that a new device shows, to enroll it or to unlock something for it.
+///
+/// [`WrongWay`] for the QR code of a trusted device.
+pub fn approve(profile: Profile, qr: QrPayload, options: Options) -> Result<Run, WrongWay> {
+    if qr.kind == QrKind::TrustedEnroll {
+        return Err(WrongWay);
+    }
+    Ok(Run::start(move |mut conversation| async move {
+        trusted_run(profile, Way::ReadQr(qr), &options, &mut conversation).await?.0
+    }))
+}
+
+/// This device becomes a trusted device of an account; its profile is made in `dir`.
+///
+/// [`WrongWay`] for a QR code that a new device shows.
+pub fn join(dir: PathBuf, name: DeviceName, join: Join, options: Options) -> Result<Run, WrongWay> {
+    if matches!(&join, Join::ReadQr(qr) if qr.kind != QrKind::TrustedEnroll) {
+        return Err(WrongWay);
+    }
+    Ok(Run::start(move |mut conversation| async move {
+        if Profile::holds_account(&dir)? {
+            return Err(ProfileError::AlreadyHasAccount(dir).into());
+        }
+        let info = DeviceInfo { name, platform: this_platform() };
+        loop {
+            let way = match &join {
+                Join::Code(code) => Way::EnterCode(code.clone()),
+                Join::ShowQr => options.way(),
+                Join::ReadQr(qr) => Way::ReadQr(qr.clone()),
+            };
+            let key = DeviceKey::generate(&mut rand::rng());
+            let device = NewDevice { key: key.clone(), info: info.clone(), enrolled: None };
+            let store =
+                Joining { dir: dir.clone(), key, info: info.clone(), relay: options.relay.clone(), joined: None };
+            let (result, store) = new_run(device, Request::Bundle, way, store, &options, &mut conversation).await?;
+            match result {
+                Ok(()) => {
+                    let profile = store.and_then(|store| store.joined).ok_or(Failure::Internal)?;
+                    return Ok(Outcome::Joined { profile: Box::new(profile) });
+                }
+                Err(Error::Failed(failure)) if matches!(join, Join::ShowQr) && renews_qr(&failure) => {
+                    conversation.tell(Event::OfferOver { failure, next_in: Duration::ZERO }).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }))
+}
+
+/// This device shows a QR code and gets what it asks for, to use once. Nothing is stored.
+///
+/// `request` must be [`Request::items`]; a request for the whole bundle ends with [`WrongWay`].
+pub fn unlock(unlocker: Unlocker, request: Request, options: Options) -> Result<Run, WrongWay> {
+    if request == Request::Bundle {
+        return Err(WrongWay);
+    }
+    Ok(Run::start(move |mut conversation| async move {
+        let device = match unlocker {
+            Unlocker::Enrolled(profile) => profile.unlocking_device(),
+            Unlocker::Guest(name) => NewDevice {
+                key: DeviceKey::generate(&mut rand::rng()),
+                info: DeviceInfo { name, platform: this_platform() },
+                enrolled: None,
+            },
+        };
+        loop {
+            let store = Unlocking(None);
+            let (result, store) =
+                new_run(device.clone(), request.clone(), options.way(), store, &options, &mut conversation).await?;
+            match result {
+                Ok(()) => {
+                    let items = store.and_then(|store| store.0).ok_or(Failure::Internal)?;
+                    return Ok(Outcome::Unlocked { items });
+                }
+                Err(Error::Failed(failure)) if renews_qr(&failure) => {
+                    conversation.tell(Event::OfferOver { failure, next_in: Duration::ZERO }).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }))
+}
+
+impl Run {
+    /// The next event; `None` when the run is over and [`Run::finish`] knows how.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// The person says yes to the question asked last.
+    pub fn approve(&self) {
+        self.decisions.approve();
+    }
+
+    /// The person says no.
+    pub fn refuse(&self) {
+        self.decisions.refuse();
+    }
+
+    /// The person typed these digits.
+    pub fn enter_check_code(&self, code: CheckCode) {
+        self.decisions.enter_check_code(code);
+    }
+
+    /// Ends the run and tells the other side.
+    pub fn cancel(&self) {
+        self.decisions.cancel();
+    }
+
+    /// A handle for another task.
+    pub fn decisions(&self) -> Decisions {
+        self.decisions.clone()
+    }
+
+    /// How the run ended. Events that were not taken are dropped.
+    pub async fn finish(self) -> Result<Outcome, Error> {
+        let Self { events, decisions, task } = self;
+        drop(events);
+        let result = task.await;
+        drop(decisions);
+        result.unwrap_or(Err(Error::Failed(Failure::Internal)))
+    }
+
+    fn start<F>(run: impl FnOnce(Conversation) -> F) -> Self
+    where
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+        let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
+        let task = tokio::spawn(run(Conversation { events: event_sender, commands }));
+        Self { events, decisions: Decisions(command_sender), task }
+    }
+}
+
+impl Decisions {
+    /// The person says yes to the question asked last.
+    pub fn approve(&self) {
+        self.send(Decision::Approve);
+    }
+
+    /// The person says no.
+    pub fn refuse(&self) {
+        self.send(Decision::Refuse);
+    }
+
+    /// The person typed these digits.
+    pub fn enter_check_code(&self, code: CheckCode) {
+        self.send(Decision::CheckCode(code));
+    }
+
+    /// Ends the run and tells the other side.
+    pub fn cancel(&self) {
+        self.send(Decision::Cancel);
+    }
+
+    /// A full queue means that earlier decisions were not even looked at; one more would not be either.
+    fn send(&self, decision: Decision) {
+        let _ = self.0.try_send(Command(decision));
+    }
+}
+
+/// One run on a trusted device; gives the profile back.
+async fn trusted_run(
+    profile: Profile,
+    way: Way,
+    options: &Options,
+    conversation: &mut Conversation,
+) -> Result<(Result<Outcome, Error>, Profile), Error> {
+    let clock = Clock::start();
+    let engine = Engine::trusted(profile.trusted_device(), way, clock.now(), &mut rand::rng())?;
+    let store = Releasing { profile, confirmed: None };
+    let (result, store) = drive(engine, store, clock, options, conversation).await;
+    let Some(Releasing { profile, confirmed }) = store else { return Err(Failure::Internal.into()) };
+    let result = result.map(|_| match confirmed {
+        Some(device) => Outcome::Enrolled { device },
+        None => Outcome::Delivered,
+    });
+    Ok((result, profile))
+}
+
+/// One run on a new device; gives the store back.
+async fn new_run<S: Store>(
+    device: NewDevice,
+    request: Request,
+    way: Way,
+    store: S,
+    options: &Options,
+    conversation: &mut Conversation,
+) -> Result<(Result<(), Error>, Option<S>), Error> {
+    let clock = Clock::start();
+    let engine = Engine::new_device(device, request, way, clock.now(), &mut rand::rng())?;
+    let (result, store) = drive(engine, store, clock, options, conversation).await;
+    Ok((result.map(drop), store))
+}
+
+/// Waits until a new offer may be shown; a cancel ends the run.
+async fn wait_after_burns(profile: &Profile, conversation: &mut Conversation) -> Result<(), Error> {
+    let wait = profile.burn_wait(SystemTime::now());
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let over = tokio::time::sleep(wait);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = &mut over => return Ok(()),
+            command = conversation.commands.recv() => {
+                if matches!(command, None | Some(Command(Decision::Cancel))) {
+                    return Err(Failure::Cancelled.into());
+                }
+            }
+        }
+    }
+}
+
+/// Failures after which a trusted device shows a new code by itself.
+fn renews_invitation(failure: &Failure) -> bool {
+    burns(failure)
+        || matches!(failure, Failure::Expired | Failure::Crowded | Failure::PeerLost | Failure::PeerCancelled)
+}
+
+/// Failures that used up an offer with something like a guess.
+fn burns(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::WrongCode
+            | Failure::WrongCheckCode
+            | Failure::PeerMisbehaved
+            | Failure::WrongOffer
+            | Failure::Version(_)
+    )
+}
+
+/// Failures after which a new device shows a new QR code by itself.
+fn renews_qr(failure: &Failure) -> bool {
+    matches!(failure, Failure::Expired | Failure::Crowded)
+}
+
+struct Releasing {
+    profile: Profile,
+    confirmed: Option<Box<EnrolledDevice>>,
+}
+
+impl Store for Releasing {
+    fn prepare(&mut self, record: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
+        let bundle = self.profile.bundle()?;
+        if let Some(record) = record {
+            self.profile.record_device(&record)?;
+        }
+        Ok(bundle)
+    }
+
+    fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {
+        if let ToStore::Confirmed(device) = what {
+            self.profile.record_device(&device)?;
+            self.confirmed = Some(device);
+        }
+        Ok(())
+    }
+}
+
+struct Joining {
+    dir: PathBuf,
+    key: DeviceKey,
+    info: DeviceInfo,
+    relay: RelayUrl,
+    joined: Option<Profile>,
+}
+
+impl Store for Joining {
+    fn prepare(&mut self, _: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
+        Err(ProfileError::NotFound(self.dir.clone()))
+    }
+
+    fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {
+        if let ToStore::Enrollment(enrollment) = what {
+            let relay = Some(self.relay.clone());
+            self.joined = Some(Profile::enrolled(&self.dir, self.key.clone(), &self.info, &enrollment, relay)?);
+        }
+        Ok(())
+    }
+}
+
+struct Unlocking(Option<Box<ReleasedItems>>);
+
+impl Store for Unlocking {
+    fn prepare(&mut self, _: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
+        Err(ProfileError::NotFound(PathBuf::new()))
+    }
+
+    fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {
+        if let ToStore::Items(items) = what {
+            self.0 = Some(items);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,510 @@
+//! The engine: one run of the protocol on one device, without I/O.
+//!
+//! Feed one [`Input`] with the time and a random source, then take every [`Output`] from [`Engine::poll`] until it
+//! returns `None`. Questions to the person are outputs, answers are inputs; there are no callbacks. One engine is one
+//! offer and one mailbox: after a failure, make a new one.
+
+mod meeting;
+mod new_device;
+mod outcome;
+mod receive;
+mod release;
+mod trusted;
+
+pub use new_device::NewDevice;
+pub use outcome::{Failure, Fault, Success};
+pub use trusted::TrustedDevice;
+
+use crate::bundle::{CredentialBundle, ReleasedItems};
+use crate::channel::Channel;
+use crate::device::{Account, AccountId, EnrolledDevice, Enroller, IdentityPublicKey};
+use crate::mailbox::{Mailbox, MailboxEvent};
+use crate::message::{AbortReason, Envelope, MessageKind, Request};
+use crate::pairing::check_code::CheckCode;
+use crate::pairing::code::VerificationCode;
+use crate::pairing::qr::QrPayload;
+use crate::pairing::{Mode, Purpose};
+use crate::text::AccountLabel;
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use handfast_wire::{CloseReason, EndReason, Nameplate, Network, Slot};
+use rand_core::CryptoRng;
+
+/// How long a code can be claimed: 5 minutes.
+pub const CODE_CLAIMABLE_MS: u32 = 5 * 60 * 1000;
+/// How long a QR code can be claimed: 2 minutes.
+pub const QR_CLAIMABLE_MS: u32 = 2 * 60 * 1000;
+/// How long a new device that has stored the bundle waits for word that its receipt arrived.
+pub const RECEIPT_LINGER_MS: u32 = 10 * 1000;
+
+/// What happened.
+pub enum Input<'a> {
+    /// A socket to the relay is open.
+    Connected,
+    /// The socket is gone.
+    Disconnected,
+    /// The relay sent this frame.
+    Frame(&'a [u8]),
+    /// Time has passed; due at the latest when [`Output::WakeAt`] says.
+    Tick,
+    /// The person decided. A decision that nobody asked for changes nothing, except [`Decision::Cancel`].
+    Decision(Decision),
+    /// [`Output::Prepare`] is done: this is the bundle.
+    Prepared(Box<CredentialBundle>),
+    /// [`Output::Store`] is done, durably.
+    Stored,
+    /// [`Output::Prepare`] or [`Output::Store`] failed.
+    StoreFailed,
+}
+
+/// What the person decides.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Yes to [`Event::AskApproval`] or [`Event::AskDifferentNetwork`].
+    Approve,
+    /// No to either.
+    Refuse,
+    /// The digits that the other device shows.
+    CheckCode(CheckCode),
+    /// End the run.
+    Cancel,
+}
+
+/// What to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send this frame to the relay.
+    Send(Vec<u8>),
+    /// Tell the person.
+    Event(Event),
+    /// Trusted device: durably write this record (not confirmed, so not trusted; none for `unlock`), then hand in the
+    /// bundle with [`Input::Prepared`].
+    Prepare(Option<Box<EnrolledDevice>>),
+    /// Store durably, then say [`Input::Stored`].
+    Store(ToStore),
+    /// Call [`Engine::handle`] with [`Input::Tick`] at this time. Replaces the one before.
+    WakeAt(Time),
+    /// The run is over. Nothing follows.
+    Done(Result<Success, Failure>),
+}
+
+/// What to store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ToStore {
+    /// New device: everything that makes it a trusted device. All or nothing.
+    Enrollment(Box<NewEnrollment>),
+    /// New device: what the unlock gave, for one use. Nothing may be written to disk.
+    Items(Box<ReleasedItems>),
+    /// Trusted device: this device has confirmed, replace its record.
+    Confirmed(Box<EnrolledDevice>),
+}
+
+/// What a new device keeps once it is enrolled.
+#[derive(Debug)]
+pub struct NewEnrollment {
+    /// The account.
+    pub account: Account,
+    /// The bundle, to be sealed under this device's key.
+    pub bundle: CredentialBundle,
+    /// The device that let this one in, from now on pinned.
+    pub enroller: Enroller,
+}
+
+/// What the person gets to see.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Show this code. It can be claimed until then.
+    ShowCode {
+        /// Secret until it is used.
+        code: VerificationCode,
+        /// When it expires unclaimed.
+        until: Time,
+    },
+    /// Show this QR code. It can be claimed until then.
+    ShowQr {
+        /// Secret until it is used.
+        qr: QrPayload,
+        /// When it expires unclaimed.
+        until: Time,
+    },
+    /// Another device has answered: the countdown stops.
+    PeerHere,
+    /// The other device's connection is gone. It may come back until then.
+    PeerAway {
+        /// When the mailbox ends.
+        until: Option<Time>,
+    },
+    /// The device that had answered never went on; the code can be claimed again.
+    PeerFreed,
+    /// Somebody else tried the same code and was turned away.
+    ThirdClaim,
+    /// New device: whose account this is, before anything is stored.
+    Account {
+        /// What the account is called.
+        label: AccountLabel,
+        /// Its id.
+        id: AccountId,
+        /// What the trusted device calls itself, cleaned for display. It proves nothing.
+        trusted_name: String,
+        /// The trusted device's identity.
+        trusted_identity: IdentityPublicKey,
+    },
+    /// Show these digits: they are to be typed on the other device.
+    ShowCheckCode(CheckCode),
+    /// Ask for the digits that the other device shows. One try.
+    AskCheckCode,
+    /// Ask whether to release. The default is to refuse.
+    AskApproval(Approval),
+    /// The relay says that the devices are on different networks: ask once more. The default is to refuse.
+    AskDifferentNetwork,
+    /// Trusted device: the bundle was sent; the new device has not yet confirmed.
+    GrantSent,
+    /// New device: stored (or, for `unlock`, handed over); the trusted device is being told.
+    Stored,
+}
+
+/// Everything the person needs for the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// What the run is for.
+    pub purpose: Purpose,
+    /// What would leave this device.
+    pub request: Request,
+    /// The new device's identity.
+    pub identity: IdentityPublicKey,
+    /// What it calls itself, cleaned for display; may be empty. It proves nothing.
+    pub name: String,
+    /// What kind of machine it says it is, cleaned for display; may be empty.
+    pub platform: String,
+    /// What the relay says about the two networks. The relay could be lying.
+    pub network: Network,
+}
+
+/// How a device takes part: it shows an introduction or reads one.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// Trusted device: show a code.
+    ShowCode,
+    /// New device: the person typed this code.
+    EnterCode(VerificationCode),
+    /// Show a QR code with this relay hint.
+    ShowQr(Option<crate::pairing::qr::RelayHint>),
+    /// This QR code was scanned.
+    ReadQr(QrPayload),
+}
+
+/// The role, the purpose or the introduction does not fit: an unlock by code, a trusted device that reads a trusted
+/// device's QR code. The caller chose wrongly, or the person scanned the wrong code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongWay;
+
+impl core::fmt::Display for WrongWay {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("this code is not meant for this device or this command")
+    }
+}
+
+impl core::error::Error for WrongWay {}
+
+/// One run on one device.
+pub struct Engine {
+    role: Role,
+    cx: Cx,
+    told_wake: Option<Time>,
+    done: bool,
+}
+
+enum Role {
+    Trusted(Box<trusted::Trusted>),
+    New(Box<new_device::New>),
+}
+
+/// What both roles work with.
+struct Cx {
+    mode: Mode,
+    now: Time,
+    mailbox: Mailbox,
+    outputs: VecDeque<Output>,
+    network: Network,
+    /// Displayer: when the offer expires unclaimed.
+    claimable_until: Option<Time>,
+    claimed: bool,
+    /// New device: when it stops waiting for word about its receipt.
+    linger_until: Option<Time>,
+    result: Option<Result<Success, Failure>>,
+}
+
+/// One thing that happens to a role.
+enum Step<'a> {
+    Ready { nameplate: Option<Nameplate>, slot: Slot },
+    Payload(&'a [u8]),
+    Decision(Decision),
+    Prepared(Box<CredentialBundle>),
+    Stored,
+    StoreFailed,
+    /// The peer has everything that this device sent.
+    Acknowledged,
+    /// The run cannot go on, for a reason outside the role.
+    Lost(Failure),
+}
+
+/// A role ends the run.
+struct Stop {
+    result: Result<Success, Failure>,
+    /// To tell the peer.
+    farewell: Option<(Channel, AbortReason)>,
+}
+
+impl Engine {
+    /// A run on a trusted device: shows a code, shows a QR code, or reads one that a new device shows.
+    pub fn trusted(device: TrustedDevice, way: Way, now: Time, rng: &mut dyn CryptoRng) -> Result<Self, WrongWay> {
+        let (role, mode, mailbox) = trusted::Trusted::start(device, way, rng)?;
+        Ok(Self::new(Role::Trusted(Box::new(role)), mode, mailbox, now))
+    }
+
+    /// A run on a new device: enters a code, shows a QR code, or reads one that a trusted device shows.
+    /// `request` decides the purpose: the whole bundle enrolls, items unlock.
+    pub fn new_device(
+        device: NewDevice,
+        request: Request,
+        way: Way,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, WrongWay> {
+        let (role, mode, mailbox) = new_device::New::start(device, request, way, rng)?;
+        Ok(Self::new(Role::New(Box::new(role)), mode, mailbox, now))
+    }
+
+    /// Takes one input. `now` never goes back: an earlier time counts as the last one.
+    pub fn handle(&mut self, input: Input<'_>, now: Time, rng: &mut dyn CryptoRng) {
+        self.cx.now = self.cx.now.max(now);
+        if self.cx.result.is_some() {
+            if matches!(input, Input::Disconnected) {
+                self.cx.mailbox.disconnected();
+            }
+            return;
+        }
+        let stopped = match input {
+            Input::Connected => {
+                self.cx.mailbox.connected();
+                Ok(())
+            }
+            Input::Disconnected => {
+                self.cx.mailbox.disconnected();
+                Ok(())
+            }
+            Input::Frame(bytes) => self.frame(bytes, rng),
+            Input::Tick => Ok(()),
+            Input::Decision(decision) => self.step(Step::Decision(decision), rng),
+            Input::Prepared(bundle) => self.step(Step::Prepared(bundle), rng),
+            Input::Stored => self.step(Step::Stored, rng),
+            Input::StoreFailed => self.step(Step::StoreFailed, rng),
+        };
+        let stopped = stopped.and_then(|()| self.check_time(rng));
+        if let Err(stop) = stopped {
+            self.finish(stop);
+        }
+    }
+
+    /// The next thing to do; `None` until there is another input.
+    pub fn poll(&mut self) -> Option<Output> {
+        if self.done {
+            return None;
+        }
+        if let Some(frame) = self.cx.mailbox.poll(self.cx.now) {
+            return Some(Output::Send(frame));
+        }
+        if let Some(output) = self.cx.outputs.pop_front() {
+            return Some(output);
+        }
+        if let Some(result) = self.cx.result.take() {
+            self.done = true;
+            return Some(Output::Done(result));
+        }
+        let wake = self.cx.next_deadline();
+        if wake != self.told_wake {
+            self.told_wake = wake;
+            return wake.map(Output::WakeAt);
+        }
+        None
+    }
+
+    fn new(role: Role, mode: Mode, mailbox: Mailbox, now: Time) -> Self {
+        let cx = Cx {
+            mode,
+            now,
+            mailbox,
+            outputs: VecDeque::new(),
+            network: Network::Unknown,
+            claimable_until: None,
+            claimed: false,
+            linger_until: None,
+            result: None,
+        };
+        Self { role, cx, told_wake: None, done: false }
+    }
+
+    fn step(&mut self, step: Step<'_>, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        match &mut self.role {
+            Role::Trusted(role) => role.step(step, &mut self.cx, rng),
+            Role::New(role) => role.step(step, &mut self.cx, rng),
+        }
+    }
+
+    fn frame(&mut self, bytes: &[u8], rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        let Ok(event) = self.cx.mailbox.frame(bytes, self.cx.now) else {
+            return self.step(Step::Lost(Failure::RelayMisbehaved), rng);
+        };
+        if let Some(event) = event {
+            self.mailbox_event(event, rng)?;
+        }
+        if self.cx.mailbox.all_acknowledged() { self.step(Step::Acknowledged, rng) } else { Ok(()) }
+    }
+
+    fn mailbox_event(&mut self, event: MailboxEvent, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        match event {
+            MailboxEvent::Ready { nameplate, slot, network } => {
+                self.cx.network = network;
+                self.step(Step::Ready { nameplate, slot }, rng)
+            }
+            MailboxEvent::PeerHere(network) => {
+                self.cx.claimed = true;
+                if network != Network::Unknown {
+                    self.cx.network = network;
+                }
+                self.cx.tell(Event::PeerHere);
+                Ok(())
+            }
+            MailboxEvent::PeerAway => {
+                let until = self.cx.mailbox.deadline();
+                self.cx.tell(Event::PeerAway { until });
+                Ok(())
+            }
+            MailboxEvent::PeerFreed => {
+                self.cx.claimed = false;
+                self.cx.network = Network::Unknown;
+                self.cx.tell(Event::PeerFreed);
+                Ok(())
+            }
+            MailboxEvent::ThirdClaim => {
+                self.cx.tell(Event::ThirdClaim);
+                Ok(())
+            }
+            MailboxEvent::PeerClosed(reason) => {
+                let failure = Failure::from_hint(reason, self.cx.mode);
+                self.step(Step::Lost(failure), rng)
+            }
+            MailboxEvent::Payload(payload) => {
+                self.cx.claimed = true;
+                self.step(Step::Payload(&payload), rng)
+            }
+            MailboxEvent::Ended(reason) => {
+                let failure = match reason {
+                    EndReason::Expired => Failure::Expired,
+                    EndReason::Crowded => Failure::Crowded,
+                    EndReason::ClaimTimedOut => Failure::ClaimTimedOut,
+                    EndReason::ShuttingDown => Failure::RelayShutDown,
+                    // This engine resumes only after its own socket is gone, so nobody else can have.
+                    _ => Failure::RelayMisbehaved,
+                };
+                self.step(Step::Lost(failure), rng)
+            }
+            MailboxEvent::Refused { code, retry_after_ms } => {
+                self.step(Step::Lost(Failure::from_relay(code, retry_after_ms)), rng)
+            }
+        }
+    }
+
+    fn check_time(&mut self, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= self.cx.now);
+        if passed(self.cx.linger_until) {
+            return Err(Stop { result: Ok(self.success()), farewell: None });
+        }
+        if (!self.cx.claimed && passed(self.cx.claimable_until)) || passed(self.cx.mailbox.deadline()) {
+            return self.step(Step::Lost(Failure::Expired), rng);
+        }
+        Ok(())
+    }
+
+    fn success(&self) -> Success {
+        match &self.role {
+            Role::Trusted(role) => role.success(),
+            Role::New(role) => role.success(),
+        }
+    }
+
+    fn finish(&mut self, stop: Stop) {
+        if let Some((mut channel, reason)) = stop.farewell
+            && let Ok(payload) = channel.seal_abort(&[reason.code()])
+        {
+            self.cx.mailbox.send(payload);
+        }
+        self.cx.mailbox.close(match &stop.result {
+            Ok(_) => CloseReason::Done,
+            Err(failure) => failure.close_reason(),
+        });
+        self.cx.result = Some(stop.result);
+    }
+}
+
+impl Cx {
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let unclaimed = self.claimable_until.filter(|_| !self.claimed);
+        [unclaimed, self.linger_until, self.mailbox.deadline()].into_iter().flatten().min()
+    }
+}
+
+impl Stop {
+    /// Before there is a channel: the peer learns nothing but that this side closed.
+    fn silently(failure: Failure) -> Self {
+        Self { result: Err(failure), farewell: None }
+    }
+
+    /// The peer is told through the channel.
+    fn telling(channel: Channel, reason: AbortReason, failure: Failure) -> Self {
+        Self { result: Err(failure), farewell: Some((channel, reason)) }
+    }
+}
+
+/// Ends the run and says why through the channel, unless the peer ended it.
+fn end(channel: Channel, failure: Failure) -> Stop {
+    match failure.abort_reason() {
+        Some(reason) => Stop::telling(channel, reason, failure),
+        None => Stop::silently(failure),
+    }
+}
+
+/// What a message that is not due means: an abort of the peer, or misbehaviour.
+fn abort_or_misbehaviour(channel: &mut Channel, payload: &[u8]) -> Failure {
+    let Ok(Envelope { kind: MessageKind::Abort, body }) = Envelope::decode(payload) else {
+        return Failure::PeerMisbehaved;
+    };
+    match channel.open_abort(body).as_ref().map(|reason| reason.expose()) {
+        Ok([code]) => AbortReason::from_code(*code).map_or(Failure::PeerMisbehaved, Failure::from_peer),
+        _ => Failure::PeerMisbehaved,
+    }
+}
+
+/// Once there is a channel, what the relay says of the peer's reasons counts for nothing.
+fn after_channel(failure: Failure) -> Failure {
+    match failure {
+        Failure::WrongCode | Failure::PeerCancelled => Failure::PeerLost,
+        failure => failure,
+    }
+}
+
+impl core::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine").field("mode", &self.cx.mode).field("done", &self.done).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! How a run ends, sorted by who is at fault.
+
+use crate::device::IdentityPublicKey;
+use crate::message::AbortReason;
+use crate::pairing::Mode;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use handfast_wire::{CloseReason, ErrorCode, LimitKind};
+
+/// A run that reached its goal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Success {
+    /// On the trusted device: the new device has stored the bundle and said so. On the new device: it is enrolled.
+    Enrolled,
+    /// On the trusted device: the items were delivered. On the new device: they were handed to the caller.
+    Unlocked,
+}
+
+/// Why a run ended without reaching its goal. Nothing was stored and nobody is trusted, except as
+/// [`Failure::Unknown`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    // The peer misbehaved.
+    /// Trusted device: the first message did not open, so this offer is dead. New device: the other side says so.
+    WrongCode,
+    /// The check code that was entered is not the one that was shown.
+    WrongCheckCode,
+    /// The peer speaks this other version of the protocol.
+    Version(u8),
+    /// The offer is not the one in the QR code, or is of another kind.
+    WrongOffer,
+    /// The peer sent something that is not allowed: a message out of turn, a bad signature, a grant that does not fit.
+    PeerMisbehaved,
+
+    // The peer refused or gave up.
+    /// The person on the trusted device refused.
+    Refused,
+    /// The person on the other device cancelled, or its program ended the run.
+    PeerCancelled,
+    /// The bundle has no entry of a name that was asked for.
+    NoSuchEntry,
+    /// The account unlock key was asked for by a device that the trusted device has not recorded.
+    NotRecorded,
+    /// The new device could not store the bundle.
+    PeerDidNotStore,
+    /// The other device failed on its own account.
+    PeerFailed,
+    /// The other device closed the mailbox without saying why through the channel, or its connection was lost and did not
+    /// come back in time.
+    PeerLost,
+
+    // The relay.
+    /// No such code or QR code: mistyped, used up or expired.
+    NoSuchOffer,
+    /// Somebody else is already using this code.
+    OfferInUse,
+    /// A third device claimed the mailbox: perhaps an earlier try of your own.
+    Crowded,
+    /// The time for this code, QR code or mailbox is over.
+    Expired,
+    /// This device claimed the code but did not go on within 15 s.
+    ClaimTimedOut,
+    /// The relay no longer has the mailbox: it restarted.
+    RelayForgot,
+    /// The relay is shutting down.
+    RelayShutDown,
+    /// The relay refuses, for this reason; trying again makes sense after so many milliseconds (0: unknown).
+    RelayRefused {
+        /// What the relay says.
+        code: ErrorCode,
+        /// When to come back.
+        retry_after_ms: u32,
+    },
+    /// The relay broke its own protocol.
+    RelayMisbehaved,
+
+    // The person here.
+    /// Cancelled on this device.
+    Cancelled,
+    /// Refused on this device.
+    RefusedHere,
+
+    // Our caller, or the environment.
+    /// What had to be stored on this device could not be stored, or the bundle could not be read.
+    StoreFailed,
+    /// The bundle handed in is another account's, or over its limit.
+    WrongBundle,
+    /// The random source, or a primitive that cannot fail, failed.
+    Internal,
+
+    /// Contact was lost after the grant was sent: the new device may hold what was sent.
+    Unknown {
+        /// What the device called itself.
+        device: String,
+        /// Its identity.
+        identity: IdentityPublicKey,
+        /// What went wrong.
+        cause: Box<Failure>,
+    },
+}
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The peer broke the protocol, or is not who it should be.
+    PeerMisbehaved,
+    /// The peer said no, or gave up.
+    PeerRefused,
+    /// The relay.
+    Relay,
+    /// The person on this device.
+    Person,
+    /// The program that drives the engine.
+    Caller,
+    /// The machine: disk, random source.
+    Environment,
+    /// Nobody can say: the outcome itself is not known.
+    Unknown,
+}
+
+impl Failure {
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::WrongCode
+            | Self::WrongCheckCode
+            | Self::Version(_)
+            | Self::WrongOffer
+            | Self::PeerMisbehaved => Fault::PeerMisbehaved,
+            Self::Refused
+            | Self::PeerCancelled
+            | Self::NoSuchEntry
+            | Self::NotRecorded
+            | Self::PeerDidNotStore
+            | Self::PeerFailed
+            | Self::PeerLost => Fault::PeerRefused,
+            Self::NoSuchOffer
+            | Self::OfferInUse
+            | Self::Crowded
+            | Self::Expired
+            | Self::ClaimTimedOut
+            | Self::RelayForgot
+            | Self::RelayShutDown
+            | Self::RelayRefused { .. }
+            | Self::RelayMisbehaved => Fault::Relay,
+            Self::Cancelled | Self::RefusedHere => Fault::Person,
+            Self::WrongBundle => Fault::Caller,
+            Self::StoreFailed | Self::Internal => Fault::Environment,
+            Self::Unknown { .. } => Fault::Unknown,
+        }
+    }
+
+    /// What the peer is told through the channel; `None` if it ended the run itself.
+    pub(crate) fn abort_reason(&self) -> Option<AbortReason> {
+        Some(match self {
+            Self::WrongCheckCode => AbortReason::WrongCheckCode,
+            Self::RefusedHere => AbortReason::Refused,
+            Self::Cancelled => AbortReason::Cancelled,
+            Self::NoSuchEntry => AbortReason::NoSuchEntry,
+            Self::NotRecorded => AbortReason::NotRecorded,
+            Self::StoreFailed => AbortReason::NotStored,
+            Self::PeerMisbehaved | Self::Version(_) | Self::WrongOffer => AbortReason::Protocol,
+            Self::WrongBundle | Self::Internal => AbortReason::Internal,
+            Self::Unknown { cause, .. } => return cause.abort_reason(),
+            _ => return None,
+        })
+    }
+
+    /// What an abort of the peer means here.
+    pub(crate) fn from_peer(reason: AbortReason) -> Self {
+        match reason {
+            AbortReason::Refused => Self::Refused,
+            AbortReason::Cancelled => Self::PeerCancelled,
+            AbortReason::WrongCheckCode => Self::WrongCheckCode,
+            AbortReason::NoSuchEntry => Self::NoSuchEntry,
+            AbortReason::NotRecorded => Self::NotRecorded,
+            AbortReason::NotStored => Self::PeerDidNotStore,
+            AbortReason::Protocol | AbortReason::Internal => Self::PeerFailed,
+        }
+    }
+
+    /// What the relay's word that the peer closed means before there is a channel. A hint: it ends the run, no more.
+    pub(crate) fn from_hint(reason: CloseReason, mode: Mode) -> Self {
+        match reason {
+            CloseReason::Burned if mode == Mode::Code => Self::WrongCode,
+            CloseReason::Cancelled => Self::PeerCancelled,
+            CloseReason::Expired => Self::Expired,
+            _ => Self::PeerLost,
+        }
+    }
+
+    /// What the relay is told when this device closes.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        match self {
+            Self::WrongCode | Self::PeerMisbehaved => CloseReason::Burned,
+            Self::Cancelled | Self::RefusedHere => CloseReason::Cancelled,
+            Self::Expired => CloseReason::Expired,
+            _ => CloseReason::Failed,
+        }
+    }
+
+    pub(crate) fn from_relay(code: ErrorCode, retry_after_ms: u32) -> Self {
+        match code {
+            ErrorCode::NoSuchNameplate => Self::NoSuchOffer,
+            ErrorCode::NoSuchMailbox => Self::RelayForgot,
+            ErrorCode::MailboxFull => Self::OfferInUse,
+            code => Self::RelayRefused { code, retry_after_ms },
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongCode => "the code was wrong, and each code is good for one try: use a new one",
+            Self::WrongCheckCode => "the check code was wrong: start again, and type the digits that the other device shows",
+            Self::Version(version) if *version > crate::VERSION => {
+                "the other device uses a newer version: update this device"
+            }
+            Self::Version(_) => "the other device uses an older version: update the other device",
+            Self::WrongOffer => {
+                "what came through the relay is not what the QR code says: somebody may be interfering; start again with a new QR code"
+            }
+            Self::PeerMisbehaved => {
+                "the other device sent something that is not allowed: somebody may be interfering; start again"
+            }
+            Self::Refused => "the person at the trusted device refused",
+            Self::PeerCancelled => "the other device ended the run: start again when both are ready",
+            Self::NoSuchEntry => "the trusted device has no entry of that name: look at `handfast bundle list` there",
+            Self::NotRecorded => {
+                "the trusted device has not recorded this device, so it does not release the unlock key: enroll first, or ask for named entries"
+            }
+            Self::PeerDidNotStore => "the new device could not store what it got: look at its message, then start again",
+            Self::PeerFailed => "the other device gave up: look at its message, then start again",
+            Self::PeerLost => "the other device went away: start again when both are ready",
+            Self::NoSuchOffer => {
+                "the relay knows no such code: it was mistyped, used up or expired, or the devices use different relays; ask for a new one"
+            }
+            Self::OfferInUse => "another device is already using this code: ask for a new one",
+            Self::Crowded => {
+                "a third device tried this code, perhaps an earlier try of your own: end other tries, then use a new code"
+            }
+            Self::Expired => "the time is over: use a new code",
+            Self::ClaimTimedOut => "this device did not go on in time: use a new code",
+            Self::RelayForgot => "the relay no longer knows this run, perhaps it restarted: start again",
+            Self::RelayShutDown => "the relay is shutting down: start again in a minute, or use another relay",
+            Self::RelayRefused { code, .. } => return relay_refused(f, *code),
+            Self::RelayMisbehaved => "the relay sent something that is not allowed: check its address and version",
+            Self::Cancelled => "cancelled",
+            Self::RefusedHere => "refused",
+            Self::StoreFailed => "this device could not read or store what it needed: check disk and permissions, then start again",
+            Self::WrongBundle => "the bundle is another account's, or too large",
+            Self::Internal => "an internal step failed on this device: start again",
+            Self::Unknown { device, identity, cause } => {
+                return write!(
+                    f,
+                    "contact was lost after the bundle was sent ({cause}). The device that calls itself \"{device}\" ({}) may hold it. \
+                     If that device does not show the account, or is not yours, change the secrets in the bundle",
+                    identity.fingerprint()
+                );
+            }
+        })
+    }
+}
+
+impl core::error::Error for Failure {}
+
+fn relay_refused(f: &mut fmt::Formatter<'_>, code: ErrorCode) -> fmt::Result {
+    match code {
+        ErrorCode::Draining => f.write_str("the relay is shutting down: try again in a minute, or use another relay"),
+        ErrorCode::Limit(limit) => {
+            let what = match limit {
+                LimitKind::Connections => "it has too many connections",
+                LimitKind::Mailboxes => "it has too many mailboxes",
+                LimitKind::MailboxFrames => "this run sent too many messages",
+                LimitKind::Window => "too many messages wait for the other device",
+                LimitKind::QueuedBytes => "its memory budget is used up",
+                LimitKind::FrameBytes => "a message was too long for it",
+                _ => "one of its limits was reached",
+            };
+            write!(f, "the relay refuses: {what}. Try again later, or use another relay")
+        }
+        _ => f.write_str("the relay refuses what this device sent: check that both are of the same version"),
+    }
+}

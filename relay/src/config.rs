@@ -1,0 +1,107 @@
+//! What an operator can set. Every limit refuses new work; none evicts what is there.
+
+use handfast_wire::limits;
+use std::io;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Devices are told lifetimes as 32-bit counts of milliseconds: 49 days.
+const MAX_TIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Limits and times of a relay. The defaults suit a public relay on a small machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Open connections. One more is told `Limit(Connections)` and closed. The process needs a few more file
+    /// descriptors than this.
+    pub max_connections: usize,
+    /// Live mailboxes. Creating one more is refused with `Limit(Mailboxes)`.
+    pub max_mailboxes: usize,
+    /// Bytes of data frames stored for delivery in all mailboxes together. One frame more is refused with
+    /// `Limit(QueuedBytes)`.
+    pub max_queued_bytes: usize,
+    /// Data frames one mailbox accepts in its life, both directions together. One more is refused with
+    /// `Limit(MailboxFrames)`.
+    pub max_mailbox_frames: u32,
+    /// Data frames one side may have sent that its peer has not acknowledged. One more is refused with
+    /// `Limit(Window)`. Devices expect [`limits::WINDOW_FRAMES`]: set less only in tests.
+    pub window_frames: u32,
+    /// A mailbox lives this long ...
+    pub mailbox_lifetime: Duration,
+    /// ... and at least this long after the last data frame it accepted ...
+    pub mailbox_linger: Duration,
+    /// ... and never longer than this.
+    pub mailbox_max_lifetime: Duration,
+    /// A second slot whose device has sent no data frame is freed this long after its claim.
+    pub claim_timeout: Duration,
+    /// From accepting a connection to its first frame, the websocket upgrade included.
+    pub first_frame_timeout: Duration,
+    /// A websocket ping goes to each connection this often.
+    pub ping_interval: Duration,
+    /// A connection that sends nothing at all for this long, not even a pong, is dropped.
+    pub idle_timeout: Duration,
+    /// A connection that does not take the next bytes for this long is dropped.
+    pub write_timeout: Duration,
+    /// On shutdown, how long live mailboxes may still finish.
+    pub drain_time: Duration,
+    /// Whether to say if two devices come from the same network. Turn it off behind a proxy: all addresses are the
+    /// proxy's there, and the hint would say "same" to everybody.
+    pub network_hint: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        Self {
+            max_connections: 10_000,
+            max_mailboxes: 20_000,
+            max_queued_bytes: 256 * 1024 * 1024,
+            max_mailbox_frames: limits::MAX_MAILBOX_FRAMES,
+            window_frames: limits::WINDOW_FRAMES,
+            mailbox_lifetime: ms(limits::MAILBOX_LIFETIME_MS),
+            mailbox_linger: ms(limits::MAILBOX_LINGER_MS),
+            mailbox_max_lifetime: ms(limits::MAILBOX_MAX_LIFETIME_MS),
+            claim_timeout: ms(limits::CLAIM_WITHOUT_DATA_MS),
+            first_frame_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            drain_time: Duration::from_secs(10),
+            network_hint: true,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses settings with which a relay could not work.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let times = [
+            self.mailbox_lifetime,
+            self.mailbox_linger,
+            self.mailbox_max_lifetime,
+            self.claim_timeout,
+            self.first_frame_timeout,
+            self.ping_interval,
+            self.idle_timeout,
+            self.write_timeout,
+            self.drain_time,
+        ];
+        let refused = if times.iter().any(|time| *time > MAX_TIME) {
+            "no time may be longer than 30 days"
+        } else if self.max_connections == 0 || self.max_mailboxes == 0 || self.max_mailbox_frames == 0 {
+            "every limit must be at least 1"
+        } else if self.max_connections > Semaphore::MAX_PERMITS {
+            "the limit of connections is absurdly high"
+        } else if self.window_frames == 0 {
+            "the window must be at least 1"
+        } else if self.max_queued_bytes < limits::MAX_FRAME_BYTES {
+            "the byte budget must hold at least one frame of 16384 bytes"
+        } else if self.mailbox_max_lifetime < self.mailbox_lifetime {
+            "a mailbox's lifetime must not be longer than its maximum"
+        } else if self.ping_interval.is_zero() || self.idle_timeout <= self.ping_interval {
+            "the idle timeout must be longer than the ping interval, and that longer than zero"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, refused))
+    }
+}

@@ -1,0 +1,280 @@
+//! One connection: upgrade, first frame, then frames both ways between its socket and its seat.
+
+use crate::Config;
+use crate::mailbox::Output;
+use crate::network::NetworkPrefix;
+use crate::store::{Seat, Store, error};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use handfast_wire::{ClientFrame, DataHeader, ErrorCode, LimitKind, RelayFrame, limits};
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message, http};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
+
+/// What an idle connection pays for. A larger one saves system calls only for frames longer than this.
+const READ_BUFFER_BYTES: usize = 2048;
+
+/// How long a connection that is being closed may take to read the last frame and to answer.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// Serves a connection to its end.
+///
+/// `over` says that the relay stops; connections with a seat learn it from their mailbox.
+pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Arc<Store>, mut over: watch::Receiver<bool>) {
+    let deadline = Instant::now() + store.config().first_frame_timeout;
+    // The phases before and after the relaying are boxed: their memory is theirs only while they run.
+    let opening = Box::pin(async {
+        tokio::select! {
+            opened = timeout_at(deadline, open(stream, address, &store)) => opened.ok().flatten(),
+            _ = over.wait_for(|over| *over) => None,
+        }
+    });
+    let Some((mut socket, seat)) = opening.await else { return };
+    let last = relay(&mut socket, &seat, store.config()).await;
+    drop(seat);
+    if let Some(last) = last {
+        Box::pin(close(socket, last)).await;
+    }
+}
+
+/// Tells a connection for which there is no room that there is none.
+pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::Receiver<bool>) {
+    let refusal = async {
+        if let Ok(socket) = upgrade(stream).await {
+            close(socket, Some(error(ErrorCode::Limit(LimitKind::Connections)))).await;
+        }
+    };
+    tokio::select! {
+        _ = timeout(config.first_frame_timeout, refusal) => {}
+        _ = over.wait_for(|over| *over) => {}
+    }
+}
+
+/// From a new TCP connection to a seat in a mailbox, answered. `None` if the connection is over already.
+async fn open(stream: TcpStream, address: IpAddr, store: &Arc<Store>) -> Option<(Socket, Seat)> {
+    let mut socket = upgrade(stream).await.ok()?;
+    let network = store.config().network_hint.then(|| NetworkPrefix::of(address));
+    let entered = loop {
+        match socket.next().await? {
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(Message::Binary(bytes)) => {
+                let frame = ClientFrame::decode(&bytes).map_err(|_| error(ErrorCode::Malformed));
+                break frame.and_then(|frame| store.enter(&frame, network));
+            }
+            Ok(_) => break Err(error(ErrorCode::Malformed)),
+            Err(broken) => break Err(complaint(&broken)?),
+        }
+    };
+    match entered {
+        Ok((seat, reply)) => {
+            socket.feed(message(&reply)).await.ok()?;
+            Some((socket, seat))
+        }
+        Err(refusal) => {
+            close(socket, Some(refusal)).await;
+            None
+        }
+    }
+}
+
+async fn upgrade(stream: TcpStream) -> Result<Socket, Error> {
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits::MAX_FRAME_BYTES))
+        .max_frame_size(Some(limits::MAX_FRAME_BYTES));
+    accept_hdr_async_with_config(stream, check_path, Some(config)).await
+}
+
+#[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+fn check_path(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+    if request.uri().path() == limits::WEBSOCKET_PATH {
+        return Ok(response);
+    }
+    let mut refusal = ErrorResponse::new(None);
+    *refusal.status_mut() = http::StatusCode::NOT_FOUND;
+    refusal.headers_mut().insert(http::header::CONTENT_LENGTH, http::HeaderValue::from_static("0"));
+    refusal.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    Err(refusal)
+}
+
+/// Moves frames both ways until this connection ends. `None` if the socket is dead, else the last frame to send, if
+/// there is one.
+async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> Option<Option<RelayFrame>> {
+    let mut times = Times::new();
+    let mut timer = pin!(sleep_until(times.next(config)));
+    loop {
+        match poll_fn(|cx| next_event(socket, seat, &mut times, timer.as_mut(), config, cx)).await {
+            Event::Output(Output::Data(frame)) => send(socket, Message::Binary(frame))?,
+            Event::Output(Output::Frame(frame)) => send(socket, message(&frame))?,
+            Event::Output(Output::End(reason)) => return Some(reason.map(|reason| RelayFrame::Ended { reason })),
+            Event::Input(received) => {
+                times.heard = Instant::now();
+                match receive(seat, received?) {
+                    Step::On => {}
+                    Step::Close(last) => return Some(last),
+                    Step::Dead => return None,
+                }
+            }
+            Event::Timer => {
+                let now = Instant::now();
+                if times.is_over(now, config) {
+                    return None;
+                }
+                if now >= times.pinged + config.ping_interval {
+                    times.pinged = now;
+                    // A socket that takes no bytes takes no ping either; its write timeout runs.
+                    if times.blocked.is_none() {
+                        send(socket, Message::Ping(Bytes::new()))?;
+                    }
+                }
+                timer.as_mut().reset(times.next(config));
+            }
+        }
+    }
+}
+
+enum Event {
+    Output(Output),
+    Input(Option<Result<Message, Error>>),
+    Timer,
+}
+
+/// Output comes first, but only while the socket takes it: what it does not take stays in the mailbox, where it is
+/// counted. Input is read in any case, so two devices that both write first cannot block each other.
+fn next_event(
+    socket: &mut Socket,
+    seat: &Seat,
+    times: &mut Times,
+    mut timer: Pin<&mut Sleep>,
+    config: &Config,
+    cx: &mut Context<'_>,
+) -> Poll<Event> {
+    match Pin::new(&mut *socket).poll_ready(cx) {
+        Poll::Ready(Ok(())) => {
+            times.blocked = None;
+            if let Poll::Ready(output) = seat.poll_output(cx) {
+                return Poll::Ready(Event::Output(output));
+            }
+        }
+        Poll::Ready(Err(broken)) => return Poll::Ready(Event::Input(Some(Err(broken)))),
+        Poll::Pending => {
+            if times.blocked.is_none() {
+                times.blocked = Some(Instant::now());
+                timer.as_mut().reset(times.next(config));
+            }
+        }
+    }
+    if let Poll::Ready(received) = Pin::new(&mut *socket).poll_next(cx) {
+        return Poll::Ready(Event::Input(received));
+    }
+    timer.poll(cx).map(|()| Event::Timer)
+}
+
+/// Hands a message to the socket, which was ready for it. `None` if the socket is dead.
+fn send(socket: &mut Socket, message: Message) -> Option<()> {
+    Pin::new(socket).start_send(message).ok()
+}
+
+enum Step {
+    On,
+    /// Close the connection, after this frame if there is one.
+    Close(Option<RelayFrame>),
+    /// There is nobody to talk to.
+    Dead,
+}
+
+fn receive(seat: &Seat, received: Result<Message, Error>) -> Step {
+    let bytes = match received {
+        Ok(Message::Binary(bytes)) => bytes,
+        Ok(Message::Ping(_) | Message::Pong(_)) => return Step::On,
+        Ok(Message::Close(_)) => return Step::Close(None),
+        Ok(_) => return Step::Close(Some(error(ErrorCode::Malformed))),
+        Err(broken) => return complaint(&broken).map_or(Step::Dead, |complaint| Step::Close(Some(complaint))),
+    };
+    let done = match DataHeader::decode(&bytes) {
+        Ok(Some(header)) => seat.data(header, &bytes),
+        Ok(None) => match ClientFrame::decode(&bytes) {
+            Ok(ClientFrame::Ack(ack)) => seat.ack(ack),
+            Ok(ClientFrame::Close { reason }) => {
+                seat.close(reason);
+                return Step::Close(None);
+            }
+            Ok(_) => Err(error(ErrorCode::UnexpectedFrame)),
+            Err(_) => Err(error(ErrorCode::Malformed)),
+        },
+        Err(_) => Err(error(ErrorCode::Malformed)),
+    };
+    done.map_or_else(|refusal| Step::Close(Some(refusal)), |()| Step::On)
+}
+
+/// What to tell a device whose bytes are no websocket message of ours; `None` if the socket itself is gone.
+fn complaint(broken: &Error) -> Option<RelayFrame> {
+    match broken {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(error(ErrorCode::Limit(LimitKind::FrameBytes))),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) | Error::Utf8(_) => Some(error(ErrorCode::Malformed)),
+        _ => None,
+    }
+}
+
+/// Sends the last frame and ends the connection in a way that lets the device read it.
+async fn close(mut socket: Socket, last: Option<RelayFrame>) {
+    let closing = async {
+        if let Some(last) = last {
+            socket.feed(message(&last)).await?;
+        }
+        SinkExt::close(&mut socket).await?;
+        while let Some(Ok(_)) = socket.next().await {}
+        // What still arrives is read and dropped. Left unread, it would make the system reset the connection, and
+        // the device could lose the frame that says why.
+        let stream = socket.get_mut();
+        stream.shutdown().await?;
+        let mut unread = [0; 512];
+        while stream.read(&mut unread).await? > 0 {}
+        Ok::<_, Error>(())
+    };
+    let _ = timeout(CLOSE_TIME, closing).await;
+}
+
+fn message(frame: &RelayFrame) -> Message {
+    Message::Binary(frame.encode().into())
+}
+
+/// When things last happened on a connection.
+struct Times {
+    heard: Instant,
+    pinged: Instant,
+    /// Since when the socket takes no more bytes.
+    blocked: Option<Instant>,
+}
+
+impl Times {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { heard: now, pinged: now, blocked: None }
+    }
+
+    fn next(&self, config: &Config) -> Instant {
+        let quiet = (self.heard + config.idle_timeout).min(self.pinged + config.ping_interval);
+        self.blocked.map_or(quiet, |since| quiet.min(since + config.write_timeout))
+    }
+
+    fn is_over(&self, now: Instant, config: &Config) -> bool {
+        now >= self.heard + config.idle_timeout || self.blocked.is_some_and(|since| now >= since + config.write_timeout)
+    }
+}

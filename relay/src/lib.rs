@@ -1,0 +1,34 @@
+//! A blind relay: mailboxes with two slots through which two devices exchange frames that it cannot read.
+//!
+//! The server behind the `handfast-relay` command, for programs and tests that run one inside themselves. What it
+//! says on the wire is defined by [`handfast_wire`]; everything is in memory, and nothing outlives the process.
+//!
+//! ```
+//! use handfast_relay::{Config, Relay};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let relay = Relay::bind("127.0.0.1:0".parse().expect("an address"), Config::default()).await?;
+//! let handle = relay.spawn();
+//! println!("devices connect to ws://{}{}", handle.addr(), handfast_wire::limits::WEBSOCKET_PATH);
+//! handle.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Logs
+//!
+//! The relay logs through `tracing`, and never a payload, token, nameplate, mailbox id or address. The websocket
+//! library below it does log frames, at level `trace` through the `log` crate: a program that embeds the relay keeps
+//! the targets `tungstenite` and `tokio_tungstenite` out of its log.
+
+mod config;
+mod connection;
+mod log_key;
+mod mailbox;
+mod network;
+mod server;
+mod store;
+
+pub use config::Config;
+pub use server::{Relay, RelayHandle, Stats};

@@ -1,0 +1,439 @@
+//! All mailboxes of one process: their names, their timers, and the byte budget that they share.
+//!
+//! Connections see only [`Store`] and [`Seat`]. Locks: the registry first, then one mailbox; neither is held across
+//! an await or a system call.
+
+use crate::Config;
+use crate::log_key::LogKey;
+use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox, Output};
+use crate::network::NetworkPrefix;
+use handfast_wire::{
+    Ack, ClientFrame, CloseReason, DataHeader, EndReason, ErrorCode, LimitKind, MailboxId, Nameplate, RelayFrame,
+    ResumeToken, Slot,
+};
+use rand::{Rng, RngExt};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Bytes;
+use tracing::debug;
+
+/// When a device that met a full relay should try again. Mailboxes end all the time, so soon.
+const RETRY_AFTER_MS: u32 = 5_000;
+
+/// How often an unused nameplate is drawn before the relay says that it is full. With half of them in use, this fails
+/// once in 2^32 times.
+const NAMEPLATE_DRAWS: usize = 32;
+
+pub(crate) struct Store {
+    config: Config,
+    registry: Mutex<Registry>,
+    queued_bytes: AtomicUsize,
+    last_connection: AtomicU64,
+    log_key: LogKey,
+    /// A deadline came up that is earlier than all others.
+    earlier_deadline: Notify,
+    /// The last mailbox ended.
+    emptied: Notify,
+}
+
+/// One connection's place in one mailbox. Dropping it tells the peer that the device has left.
+pub(crate) struct Seat {
+    store: Arc<Store>,
+    mailbox: Arc<SharedMailbox>,
+    id: MailboxId,
+    slot: Slot,
+    connection: ConnectionId,
+}
+
+#[derive(Default)]
+struct Registry {
+    mailboxes: HashMap<MailboxId, Entered>,
+    nameplates: HashMap<Nameplate, MailboxId>,
+    /// Every mailbox once, by when it has to be looked at.
+    deadlines: BTreeSet<(Instant, [u8; 16])>,
+    /// Set while draining: when the relay will be gone.
+    draining: Option<Instant>,
+}
+
+struct Entered {
+    mailbox: Arc<SharedMailbox>,
+    nameplate: Option<Nameplate>,
+    deadline: Instant,
+}
+
+struct SharedMailbox(Mutex<Locked>);
+
+struct Locked {
+    mailbox: Mailbox,
+    first: Option<Waker>,
+    second: Option<Waker>,
+}
+
+impl Store {
+    pub(crate) fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            registry: Mutex::default(),
+            queued_bytes: AtomicUsize::new(0),
+            last_connection: AtomicU64::new(0),
+            log_key: LogKey::random(),
+            earlier_deadline: Notify::new(),
+            emptied: Notify::new(),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn mailboxes(&self) -> usize {
+        self.registry().mailboxes.len()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Answers the first frame of a connection: a seat and the frame that says so, or the frame that refuses.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        first: &ClientFrame,
+        network: Option<NetworkPrefix>,
+    ) -> Result<(Seat, RelayFrame), RelayFrame> {
+        let now = now();
+        let connection = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        let arrival = |token: &ResumeToken| Arrival::new(token, connection, network);
+        // Hashes the token before it takes the lock.
+        match first {
+            ClientFrame::Allocate { token } => self.allocate(now, connection, arrival(token)),
+            ClientFrame::Open { mailbox, token } => self.open(now, connection, *mailbox, arrival(token)),
+            ClientFrame::Claim { nameplate, token } => self.claim(now, connection, *nameplate, arrival(token)),
+            ClientFrame::Resume { mailbox, token, received } => {
+                self.resume(now, connection, *mailbox, arrival(token), *received)
+            }
+            _ => Err(error(ErrorCode::UnexpectedFrame)),
+        }
+    }
+
+    /// From now on no mailbox is created. `gone_at` is when the relay stops.
+    pub(crate) fn drain(&self, gone_at: Instant) {
+        let mut registry = self.registry();
+        registry.draining = Some(gone_at);
+        if registry.mailboxes.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    /// After [`Store::drain`]: returns once there is no mailbox left.
+    pub(crate) async fn drained(&self) {
+        self.emptied.notified().await;
+    }
+
+    /// Ends every mailbox.
+    pub(crate) fn end_all(&self, reason: EndReason) {
+        let mut registry = self.registry();
+        let ids: Vec<MailboxId> = registry.mailboxes.keys().copied().collect();
+        for id in ids {
+            if let Some(entered) = registry.mailboxes.get(&id) {
+                let mailbox = Arc::clone(&entered.mailbox);
+                self.step(&mailbox, 0, |mailbox| mailbox.end(reason));
+                self.remove(&mut registry, id, &mailbox);
+            }
+        }
+    }
+
+    /// Ends mailboxes and frees slots when their time comes. Never returns.
+    pub(crate) async fn run_timers(&self) {
+        loop {
+            let next = self.registry().deadlines.first().map(|(at, _)| *at);
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.on_time(now()),
+                () = self.earlier_deadline.notified() => {}
+            }
+        }
+    }
+
+    fn on_time(&self, now: Instant) {
+        let mut registry = self.registry();
+        while registry.deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = registry.deadlines.pop_first() else { return };
+            let id = MailboxId(id);
+            let Some(mailbox) = registry.mailboxes.get(&id).map(|entered| Arc::clone(&entered.mailbox)) else {
+                continue;
+            };
+            let (over, deadline) = self.step(&mailbox, 0, |mailbox| {
+                mailbox.on_time(now, &self.config);
+                (mailbox.is_over(), mailbox.next_deadline(&self.config))
+            });
+            if over {
+                self.remove(&mut registry, id, &mailbox);
+            } else {
+                registry.set_deadline(id, deadline);
+            }
+        }
+    }
+
+    fn allocate(self: &Arc<Self>, now: Instant, connection: u64, arrival: Arrival) -> Answer {
+        let mut registry = self.registry();
+        let nameplate = registry.unused_nameplate().ok_or_else(|| limit(LimitKind::Mailboxes))?;
+        let mut id = MailboxId([0; 16]);
+        rand::rng().fill_bytes(&mut id.0);
+        let mailbox = self.create(&mut registry, now, id, Some(nameplate))?;
+        let (seat, _) = self.join(&mut registry, now, connection, id, &mailbox, arrival)?;
+        let lifetime = mailbox.lock().mailbox.lifetime(now, &self.config);
+        Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime }))
+    }
+
+    fn open(self: &Arc<Self>, now: Instant, connection: u64, id: MailboxId, arrival: Arrival) -> Answer {
+        let mut registry = self.registry();
+        let mailbox = match self.find(&mut registry, id) {
+            Some(mailbox) => mailbox,
+            None => self.create(&mut registry, now, id, None)?,
+        };
+        self.join(&mut registry, now, connection, id, &mailbox, arrival)
+    }
+
+    fn claim(self: &Arc<Self>, now: Instant, connection: u64, nameplate: Nameplate, arrival: Arrival) -> Answer {
+        let mut registry = self.registry();
+        let id = registry.nameplates.get(&nameplate).copied();
+        let (id, mailbox) = id
+            .and_then(|id| Some((id, self.find(&mut registry, id)?)))
+            .ok_or_else(|| error(ErrorCode::NoSuchNameplate))?;
+        self.join(&mut registry, now, connection, id, &mailbox, arrival)
+    }
+
+    fn resume(
+        self: &Arc<Self>,
+        now: Instant,
+        connection: ConnectionId,
+        id: MailboxId,
+        arrival: Arrival,
+        received: u32,
+    ) -> Answer {
+        let mailbox = self.find(&mut self.registry(), id).ok_or_else(|| error(ErrorCode::NoSuchMailbox))?;
+        let answer = self.step(&mailbox, 0, |mailbox| mailbox.resume(now, &self.config, arrival, received));
+        let (slot, reply) = answer.map_err(error)?;
+        Ok((self.seat(&mailbox, id, slot, connection), reply))
+    }
+
+    fn join(
+        self: &Arc<Self>,
+        registry: &mut Registry,
+        now: Instant,
+        connection: ConnectionId,
+        id: MailboxId,
+        mailbox: &Arc<SharedMailbox>,
+        arrival: Arrival,
+    ) -> Answer {
+        let (entry, over, deadline) = self.step(mailbox, 0, |mailbox| {
+            let entry = mailbox.join(now, &self.config, id, arrival);
+            (entry, mailbox.is_over(), mailbox.next_deadline(&self.config))
+        });
+        if over {
+            self.remove(registry, id, mailbox);
+        } else if registry.set_deadline(id, deadline) {
+            self.earlier_deadline.notify_one();
+        }
+        match entry {
+            Entry::Seated(slot, reply) => Ok((self.seat(mailbox, id, slot, connection), reply)),
+            Entry::Refused(why) => Err(why),
+        }
+    }
+
+    fn seat(self: &Arc<Self>, mailbox: &Arc<SharedMailbox>, id: MailboxId, slot: Slot, connection: u64) -> Seat {
+        debug!(mailbox = %self.log_key.tag(id), ?slot, connection, "seated");
+        Seat { store: Arc::clone(self), mailbox: Arc::clone(mailbox), id, slot, connection }
+    }
+
+    /// The live mailbox with this id. One that is over but still listed is as good as gone.
+    fn find(&self, registry: &mut Registry, id: MailboxId) -> Option<Arc<SharedMailbox>> {
+        let mailbox = Arc::clone(&registry.mailboxes.get(&id)?.mailbox);
+        if mailbox.lock().mailbox.is_over() {
+            self.remove(registry, id, &mailbox);
+            return None;
+        }
+        Some(mailbox)
+    }
+
+    fn create(
+        &self,
+        registry: &mut Registry,
+        now: Instant,
+        id: MailboxId,
+        nameplate: Option<Nameplate>,
+    ) -> Result<Arc<SharedMailbox>, RelayFrame> {
+        if let Some(gone_at) = registry.draining {
+            let left = gone_at.saturating_duration_since(now).as_millis();
+            let retry_after_ms = u32::try_from(left).unwrap_or(u32::MAX);
+            return Err(RelayFrame::Error { code: ErrorCode::Draining, retry_after_ms });
+        }
+        if registry.mailboxes.len() >= self.config.max_mailboxes {
+            return Err(limit(LimitKind::Mailboxes));
+        }
+        let mailbox = Mailbox::new(now);
+        let deadline = mailbox.next_deadline(&self.config);
+        let mailbox = Arc::new(SharedMailbox(Mutex::new(Locked { mailbox, first: None, second: None })));
+        if registry.deadlines.first().is_none_or(|(at, _)| deadline < *at) {
+            self.earlier_deadline.notify_one();
+        }
+        registry.deadlines.insert((deadline, id.0));
+        registry.nameplates.extend(nameplate.map(|nameplate| (nameplate, id)));
+        registry.mailboxes.insert(id, Entered { mailbox: Arc::clone(&mailbox), nameplate, deadline });
+        Ok(mailbox)
+    }
+
+    /// Forgets a mailbox that is over, unless a new one has taken its id.
+    fn remove(&self, registry: &mut Registry, id: MailboxId, mailbox: &Arc<SharedMailbox>) {
+        let same = |entered: &Entered| Arc::ptr_eq(&entered.mailbox, mailbox);
+        if !registry.mailboxes.get(&id).is_some_and(same) {
+            return;
+        }
+        if let Some(entered) = registry.mailboxes.remove(&id) {
+            registry.deadlines.remove(&(entered.deadline, id.0));
+            entered.nameplate.map(|nameplate| registry.nameplates.remove(&nameplate));
+        }
+        debug!(mailbox = %self.log_key.tag(id), "ended");
+        if registry.draining.is_some() && registry.mailboxes.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    /// Runs one step of a mailbox, settles the byte budget, of which the caller has already taken `reserved`, and
+    /// wakes the sockets that have something to send.
+    fn step<R>(&self, mailbox: &SharedMailbox, reserved: usize, step: impl FnOnce(&mut Mailbox) -> R) -> R {
+        let mut wakers = [None, None];
+        let mut locked = mailbox.lock();
+        let before = locked.mailbox.stored_bytes() + reserved;
+        let result = step(&mut locked.mailbox);
+        self.queued_bytes.fetch_sub(before.saturating_sub(locked.mailbox.stored_bytes()), Ordering::Relaxed);
+        for (slot, waker) in locked.mailbox.take_woken().zip(&mut wakers) {
+            *waker = locked.waker(slot).take();
+        }
+        drop(locked);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        result
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        let fits = |queued: usize| queued.checked_add(bytes).filter(|sum| *sum <= self.config.max_queued_bytes);
+        self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Takes a data frame from this connection's device. The error is for the device; its connection ends with it.
+    pub(crate) fn data(&self, header: DataHeader, frame: &Bytes) -> Result<(), RelayFrame> {
+        if !self.store.reserve(frame.len()) {
+            return Err(limit(LimitKind::QueuedBytes));
+        }
+        // The copy lets go of the socket's read buffer, so that what is stored is what was counted.
+        let (len, frame) = (frame.len(), Bytes::copy_from_slice(frame));
+        self.store
+            .step(&self.mailbox, len, |mailbox| mailbox.data(now(), &self.store.config, self.key(), header, frame))
+            .map_err(error)
+    }
+
+    /// Takes an acknowledgement from this connection's device.
+    pub(crate) fn ack(&self, ack: Ack) -> Result<(), RelayFrame> {
+        self.store.step(&self.mailbox, 0, |mailbox| mailbox.ack(self.key(), ack)).map_err(error)
+    }
+
+    /// This connection's device is finished with the mailbox.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let over = self.store.step(&self.mailbox, 0, |mailbox| {
+            mailbox.close(self.key(), reason);
+            mailbox.is_over()
+        });
+        if over {
+            self.store.remove(&mut self.store.registry(), self.id, &self.mailbox);
+        }
+    }
+
+    /// What this connection has to send next.
+    pub(crate) fn poll_output(&self, cx: &Context<'_>) -> Poll<Output> {
+        let mut locked = self.mailbox.lock();
+        if let Some(output) = locked.mailbox.poll_output(self.key()) {
+            return Poll::Ready(output);
+        }
+        let waker = locked.waker(self.slot);
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn key(&self) -> (Slot, ConnectionId) {
+        (self.slot, self.connection)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.store.step(&self.mailbox, 0, |mailbox| mailbox.detach(self.key()));
+    }
+}
+
+impl Registry {
+    fn unused_nameplate(&self) -> Option<Nameplate> {
+        let mut rng = rand::rng();
+        (0..NAMEPLATE_DRAWS)
+            .filter_map(|_| Nameplate::new(rng.random_range(0..Nameplate::COUNT)).ok())
+            .find(|nameplate| !self.nameplates.contains_key(nameplate))
+    }
+
+    /// Whether this is now the earliest of all deadlines.
+    fn set_deadline(&mut self, id: MailboxId, deadline: Instant) -> bool {
+        let Some(entered) = self.mailboxes.get_mut(&id) else { return false };
+        self.deadlines.remove(&(entered.deadline, id.0));
+        entered.deadline = deadline;
+        self.deadlines.insert((deadline, id.0));
+        self.deadlines.first() == Some(&(deadline, id.0))
+    }
+}
+
+impl SharedMailbox {
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Locked {
+    fn waker(&mut self, slot: Slot) -> &mut Option<Waker> {
+        match slot {
+            Slot::First => &mut self.first,
+            Slot::Second => &mut self.second,
+        }
+    }
+}
+
+type Answer = Result<(Seat, RelayFrame), RelayFrame>;
+
+/// Tokio's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The refusal for `code`. For a limit of the whole relay it says when to come back.
+pub(crate) fn error(code: ErrorCode) -> RelayFrame {
+    let passes =
+        matches!(code, ErrorCode::Limit(LimitKind::Connections | LimitKind::Mailboxes | LimitKind::QueuedBytes));
+    RelayFrame::Error { code, retry_after_ms: if passes { RETRY_AFTER_MS } else { 0 } }
+}
+
+fn limit(kind: LimitKind) -> RelayFrame {
+    error(ErrorCode::Limit(kind))
+}

@@ -1,7 +1,7 @@
 //! What makes a device: its key, what it is called, and the account it belongs to.
 
-pub use crate::crypto::identity::IdentityPublicKey;
 use crate::crypto::hpke::{KemPublicKey, KemSecretKey};
+pub use crate::crypto::identity::IdentityPublicKey;
 use crate::crypto::identity::{self, IdentityKey};
 use crate::crypto::kdf;
 use crate::labels;
@@ -22,7 +22,7 @@ pub(crate) const MAX_GENESIS_BYTES: usize = 512;
 #[derive(Clone)]
 pub struct DeviceKey {
     root: Secret<32>,
-    identity: IdentityPublicKey,
+    signing: IdentityKey,
 }
 
 impl DeviceKey {
@@ -33,8 +33,8 @@ impl DeviceKey {
 
     /// The key that a key store kept.
     pub fn from_secret(root: Secret<32>) -> Self {
-        let identity = identity_key(&root).public();
-        Self { root, identity }
+        let signing = IdentityKey::from_seed(&kdf::hkdf(&[], root.expose(), &[labels::DEVICE_IDENTITY]));
+        Self { root, signing }
     }
 
     /// The secret, for a key store to keep. Nobody else has a use for it.
@@ -44,16 +44,16 @@ impl DeviceKey {
 
     /// This device's identity.
     pub fn identity(&self) -> IdentityPublicKey {
-        self.identity
+        self.signing.public()
     }
 
-    pub(crate) fn signing_key(&self) -> IdentityKey {
-        identity_key(&self.root)
+    pub(crate) fn signing_key(&self) -> &IdentityKey {
+        &self.signing
     }
 
     /// The long-term public key to which others will be able to wrap keys for this device.
     pub(crate) fn wrapping_public_key(&self) -> KemPublicKey {
-        KemSecretKey::from_seed(&kdf::hkdf(&[], self.root.expose(), &[labels::DEVICE_WRAPPING])).public().clone()
+        KemSecretKey::from_seed(&kdf::hkdf(&[], self.root.expose(), &[labels::DEVICE_WRAPPING])).public()
     }
 
     pub(crate) fn sealing_key(&self) -> Secret<32> {
@@ -65,10 +65,6 @@ impl fmt::Debug for DeviceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DeviceKey(..)")
     }
-}
-
-fn identity_key(root: &Secret<32>) -> IdentityKey {
-    IdentityKey::from_seed(&kdf::hkdf(&[], root.expose(), &[labels::DEVICE_IDENTITY]))
 }
 
 impl IdentityPublicKey {

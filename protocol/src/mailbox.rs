@@ -159,7 +159,9 @@ impl Mailbox {
                 Ok(match peer {
                     PeerState::Away => Some(MailboxEvent::PeerAway),
                     PeerState::Present => Some(MailboxEvent::PeerHere(Network::Unknown)),
-                    PeerState::Absent | PeerState::Closed => None,
+                    // The claim may have lapsed while this device was away; the relay does not say so again.
+                    PeerState::Absent => Some(MailboxEvent::PeerFreed),
+                    PeerState::Closed => None,
                 })
             }
             (Link::Up, RelayFrame::Data(data)) => self.data(data, now),
@@ -170,9 +172,7 @@ impl Mailbox {
             (Link::Up, RelayFrame::PeerClosed { reason }) => Ok(Some(MailboxEvent::PeerClosed(reason))),
             (Link::Up, RelayFrame::ThirdClaim) => Ok(Some(MailboxEvent::ThirdClaim)),
             (_, RelayFrame::Ended { reason }) => Ok(Some(MailboxEvent::Ended(reason))),
-            (_, RelayFrame::Error { code, retry_after_ms }) => {
-                Ok(Some(MailboxEvent::Refused { code, retry_after_ms }))
-            }
+            (_, RelayFrame::Error { code, retry_after_ms }) => Ok(Some(MailboxEvent::Refused { code, retry_after_ms })),
             _ => Err(RelayFault),
         }
     }
@@ -187,23 +187,19 @@ impl Mailbox {
         self.settled = true;
     }
 
-    /// Closes this side once everything queued is sent. Closing again changes nothing.
-    pub(crate) fn close(&mut self, reason: CloseReason) {
-        self.close.get_or_insert(reason);
-    }
-
-    /// Whether everything, the close included, was handed to the socket.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.close_sent && self.frames.is_empty()
+    /// Closes this side. Nothing is awaited any more, so only what the window has room for is still sent: `farewell`
+    /// last, and nothing of a bundle that was not on its way before.
+    pub(crate) fn close(&mut self, farewell: Option<Vec<u8>>, reason: CloseReason) {
+        self.outgoing.truncate(WINDOW_FRAMES as usize);
+        if self.outgoing.len() < WINDOW_FRAMES as usize {
+            self.outgoing.extend(farewell);
+        }
+        self.close = Some(reason);
     }
 
     /// Whether the peer has acknowledged every payload.
     pub(crate) fn all_acknowledged(&self) -> bool {
         self.outgoing.is_empty()
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.link == Link::Up
     }
 
     /// When the mailbox ends; `None` before the relay has made it.
@@ -244,13 +240,7 @@ impl Mailbox {
         None
     }
 
-    fn up(
-        &mut self,
-        id: Option<MailboxId>,
-        relay_has: u32,
-        lifetime: Lifetime,
-        now: Time,
-    ) -> Result<(), RelayFault> {
+    fn up(&mut self, id: Option<MailboxId>, relay_has: u32, lifetime: Lifetime, now: Time) -> Result<(), RelayFault> {
         let queued = u32::try_from(self.outgoing.len()).map_err(|_| RelayFault)?;
         if relay_has < self.acknowledged || relay_has - self.acknowledged > queued {
             return Err(RelayFault);

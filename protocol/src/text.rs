@@ -30,7 +30,7 @@ impl fmt::Display for TextError {
 impl core::error::Error for TextError {}
 
 macro_rules! bounded_text {
-    ($(#[$doc:meta])* $name:ident, $max:literal, $field:literal) => {
+    ($(#[$doc:meta])* $name:ident, $max:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -57,15 +57,6 @@ macro_rules! bounded_text {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-
-            pub(crate) fn write(&self, w: &mut Writer) {
-                w.bytes16(self.0.as_bytes());
-            }
-
-            pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-                let text = r.text16($field, Self::MAX_BYTES)?;
-                Self::new(text).map_err(|_| DecodeError::BadValue($field))
-            }
         }
 
         impl fmt::Display for $name {
@@ -78,20 +69,38 @@ macro_rules! bounded_text {
 
 bounded_text!(
     /// What a person calls an account, such as a mail address. At most 128 bytes.
-    AccountLabel, 128, "account label"
+    AccountLabel, 128
 );
 bounded_text!(
     /// What a device calls itself. At most 64 bytes. Chosen by that device: it proves nothing.
-    DeviceName, 64, "device name"
+    DeviceName, 64
 );
 bounded_text!(
     /// What kind of machine a device says it is, such as `linux x86_64`. At most 32 bytes. It proves nothing.
-    Platform, 32, "platform"
+    Platform, 32
 );
 bounded_text!(
     /// The name of an entry in a bundle. At most 64 bytes.
-    EntryName, 64, "entry name"
+    EntryName, 64
 );
+
+macro_rules! text_codec {
+    ($name:ident, $field:literal) => {
+        impl $name {
+            pub(crate) fn write(&self, w: &mut Writer) {
+                w.bytes16(self.0.as_bytes());
+            }
+
+            pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                let text = r.text16($field, Self::MAX_BYTES)?;
+                Self::new(text).map_err(|_| DecodeError::BadValue($field))
+            }
+        }
+    };
+}
+
+text_codec!(AccountLabel, "account label");
+text_codec!(EntryName, "entry name");
 
 /// Characters that a name may not hold: they could hide text, reorder it or drive a terminal.
 fn is_unprintable(c: char) -> bool {

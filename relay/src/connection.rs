@@ -25,6 +25,9 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 /// What an idle connection pays for. A larger one saves system calls only for frames longer than this.
 const READ_BUFFER_BYTES: usize = 2048;
 
+/// Frames that are ready together leave in one system call, up to about this many bytes.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+
 /// How long a connection that is being closed may take to read the last frame and to answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -42,19 +45,17 @@ pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Arc<Store>,
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, seat)) = opening.await else { return };
-    let last = relay(&mut socket, &seat, store.config()).await;
+    let Some((mut socket, mut seat)) = opening.await else { return };
+    let end = relay(&mut socket, &mut seat, store.config()).await;
     drop(seat);
-    if let Some(last) = last {
-        Box::pin(close(socket, last)).await;
-    }
+    Box::pin(close(socket, end)).await;
 }
 
 /// Tells a connection for which there is no room that there is none.
 pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::Receiver<bool>) {
     let refusal = async {
         if let Ok(socket) = upgrade(stream).await {
-            close(socket, Some(error(ErrorCode::Limit(LimitKind::Connections)))).await;
+            close(socket, End::Say(error(ErrorCode::Limit(LimitKind::Connections)))).await;
         }
     };
     tokio::select! {
@@ -72,10 +73,11 @@ async fn open(stream: TcpStream, address: IpAddr, store: &Arc<Store>) -> Option<
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
             Ok(Message::Binary(bytes)) => {
                 let frame = ClientFrame::decode(&bytes).map_err(|_| error(ErrorCode::Malformed));
-                break frame.and_then(|frame| store.enter(&frame, network));
+                break frame.and_then(|frame| store.enter(&frame, network)).map_err(End::Say);
             }
-            Ok(_) => break Err(error(ErrorCode::Malformed)),
-            Err(broken) => break Err(complaint(&broken)?),
+            Ok(Message::Close(_)) => break Err(End::Answer),
+            Ok(_) => break Err(End::Say(error(ErrorCode::Malformed))),
+            Err(broken) => break Err(complaint(&broken)),
         }
     };
     match entered {
@@ -83,8 +85,8 @@ async fn open(stream: TcpStream, address: IpAddr, store: &Arc<Store>) -> Option<
             socket.feed(message(&reply)).await.ok()?;
             Some((socket, seat))
         }
-        Err(refusal) => {
-            close(socket, Some(refusal)).await;
+        Err(end) => {
+            close(socket, end).await;
             None
         }
     }
@@ -94,7 +96,7 @@ async fn upgrade(stream: TcpStream) -> Result<Socket, Error> {
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(Some(limits::MAX_FRAME_BYTES))
         .max_frame_size(Some(limits::MAX_FRAME_BYTES));
     accept_hdr_async_with_config(stream, check_path, Some(config)).await
@@ -112,38 +114,50 @@ fn check_path(request: &Request, response: Response) -> Result<Response, ErrorRe
     Err(refusal)
 }
 
-/// Moves frames both ways until this connection ends. `None` if the socket is dead, else the last frame to send, if
-/// there is one.
-async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> Option<Option<RelayFrame>> {
+/// How a connection ends.
+enum End {
+    /// The socket is dead.
+    Dead,
+    /// The device has closed the websocket: answer that.
+    Answer,
+    /// Close the websocket.
+    Close,
+    /// Close the websocket after this frame.
+    Say(RelayFrame),
+}
+
+/// Moves frames both ways until this connection ends.
+async fn relay(socket: &mut Socket, seat: &mut Seat, config: &Config) -> End {
     let mut times = Times::new();
     let mut timer = pin!(sleep_until(times.next(config)));
     loop {
-        match poll_fn(|cx| next_event(socket, seat, &mut times, timer.as_mut(), config, cx)).await {
-            Event::Output(Output::Data(frame)) => send(socket, Message::Binary(frame))?,
-            Event::Output(Output::Frame(frame)) => send(socket, message(&frame))?,
-            Event::Output(Output::End(reason)) => return Some(reason.map(|reason| RelayFrame::Ended { reason })),
-            Event::Input(received) => {
+        let sent = match poll_fn(|cx| next_event(socket, seat, &mut times, timer.as_mut(), config, cx)).await {
+            Event::Output(Output::Data(frame)) => send(socket, Message::Binary(frame)),
+            Event::Output(Output::Frame(frame)) => send(socket, message(&frame)),
+            Event::Output(Output::End(None)) => Err(End::Close),
+            Event::Output(Output::End(Some(reason))) => Err(End::Say(RelayFrame::Ended { reason })),
+            Event::Input(None) => Err(End::Dead),
+            Event::Input(Some(received)) => {
                 times.heard = Instant::now();
-                match receive(seat, received?) {
-                    Step::On => {}
-                    Step::Close(last) => return Some(last),
-                    Step::Dead => return None,
-                }
+                receive(seat, received)
             }
             Event::Timer => {
                 let now = Instant::now();
-                if times.is_over(now, config) {
-                    return None;
-                }
-                if now >= times.pinged + config.ping_interval {
+                let sent = if times.is_over(now, config) {
+                    Err(End::Dead)
+                } else if now < times.pinged + config.ping_interval {
+                    Ok(())
+                } else {
                     times.pinged = now;
                     // A socket that takes no bytes takes no ping either; its write timeout runs.
-                    if times.blocked.is_none() {
-                        send(socket, Message::Ping(Bytes::new()))?;
-                    }
-                }
+                    if times.blocked.is_none() { send(socket, Message::Ping(Bytes::new())) } else { Ok(()) }
+                };
                 timer.as_mut().reset(times.next(config));
+                sent
             }
+        };
+        if let Err(end) = sent {
+            return end;
         }
     }
 }
@@ -158,19 +172,23 @@ enum Event {
 /// counted. Input is read in any case, so two devices that both write first cannot block each other.
 fn next_event(
     socket: &mut Socket,
-    seat: &Seat,
+    seat: &mut Seat,
     times: &mut Times,
     mut timer: Pin<&mut Sleep>,
     config: &Config,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
-    match Pin::new(&mut *socket).poll_ready(cx) {
-        Poll::Ready(Ok(())) => {
-            times.blocked = None;
-            if let Poll::Ready(output) = seat.poll_output(cx) {
-                return Poll::Ready(Event::Output(output));
-            }
+    let mut sink = Pin::new(&mut *socket);
+    let mut written = if times.blocked.is_some() { sink.as_mut().poll_flush(cx) } else { sink.as_mut().poll_ready(cx) };
+    if let Poll::Ready(Ok(())) = written {
+        times.blocked = None;
+        if let Poll::Ready(output) = seat.poll_output(cx) {
+            return Poll::Ready(Event::Output(output));
         }
+        written = sink.poll_flush(cx);
+    }
+    match written {
+        Poll::Ready(Ok(())) => {}
         Poll::Ready(Err(broken)) => return Poll::Ready(Event::Input(Some(Err(broken)))),
         Poll::Pending => {
             if times.blocked.is_none() {
@@ -182,72 +200,79 @@ fn next_event(
     if let Poll::Ready(received) = Pin::new(&mut *socket).poll_next(cx) {
         return Poll::Ready(Event::Input(received));
     }
+    // Nothing more has arrived for now: what has may leave.
+    seat.wake_peer();
     timer.poll(cx).map(|()| Event::Timer)
 }
 
-/// Hands a message to the socket, which was ready for it. `None` if the socket is dead.
-fn send(socket: &mut Socket, message: Message) -> Option<()> {
-    Pin::new(socket).start_send(message).ok()
+/// Hands a message to the socket, which was ready for it.
+fn send(socket: &mut Socket, message: Message) -> Result<(), End> {
+    Pin::new(socket).start_send(message).map_err(|_| End::Dead)
 }
 
-enum Step {
-    On,
-    /// Close the connection, after this frame if there is one.
-    Close(Option<RelayFrame>),
-    /// There is nobody to talk to.
-    Dead,
-}
-
-fn receive(seat: &Seat, received: Result<Message, Error>) -> Step {
+fn receive(seat: &mut Seat, received: Result<Message, Error>) -> Result<(), End> {
     let bytes = match received {
         Ok(Message::Binary(bytes)) => bytes,
-        Ok(Message::Ping(_) | Message::Pong(_)) => return Step::On,
-        Ok(Message::Close(_)) => return Step::Close(None),
-        Ok(_) => return Step::Close(Some(error(ErrorCode::Malformed))),
-        Err(broken) => return complaint(&broken).map_or(Step::Dead, |complaint| Step::Close(Some(complaint))),
+        Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(()),
+        Ok(Message::Close(_)) => return Err(End::Answer),
+        Ok(_) => return Err(End::Say(error(ErrorCode::Malformed))),
+        Err(broken) => return Err(complaint(&broken)),
     };
-    let done = match DataHeader::decode(&bytes) {
-        Ok(Some(header)) => seat.data(header, &bytes),
-        Ok(None) => match ClientFrame::decode(&bytes) {
-            Ok(ClientFrame::Ack(ack)) => seat.ack(ack),
-            Ok(ClientFrame::Close { reason }) => {
+    let malformed = |_| End::Say(error(ErrorCode::Malformed));
+    let taken = match DataHeader::decode(&bytes).map_err(malformed)? {
+        Some(header) => seat.data(header, &bytes),
+        None => match ClientFrame::decode(&bytes).map_err(malformed)? {
+            ClientFrame::Ack(ack) => seat.ack(ack),
+            ClientFrame::Close { reason } => {
                 seat.close(reason);
-                return Step::Close(None);
+                return Err(End::Close);
             }
-            Ok(_) => Err(error(ErrorCode::UnexpectedFrame)),
-            Err(_) => Err(error(ErrorCode::Malformed)),
+            _ => Err(error(ErrorCode::UnexpectedFrame)),
         },
-        Err(_) => Err(error(ErrorCode::Malformed)),
     };
-    done.map_or_else(|refusal| Step::Close(Some(refusal)), |()| Step::On)
+    taken.map_err(End::Say)
 }
 
-/// What to tell a device whose bytes are no websocket message of ours; `None` if the socket itself is gone.
-fn complaint(broken: &Error) -> Option<RelayFrame> {
+/// What to tell a device whose bytes are no websocket message of ours, unless the socket itself is gone.
+fn complaint(broken: &Error) -> End {
     match broken {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(error(ErrorCode::Limit(LimitKind::FrameBytes))),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) | Error::Utf8(_) => Some(error(ErrorCode::Malformed)),
-        _ => None,
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => {
+            End::Say(error(ErrorCode::Limit(LimitKind::FrameBytes)))
+        }
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Dead,
+        Error::Protocol(_) | Error::Utf8(_) => End::Say(error(ErrorCode::Malformed)),
+        _ => End::Dead,
     }
 }
 
-/// Sends the last frame and ends the connection in a way that lets the device read it.
-async fn close(mut socket: Socket, last: Option<RelayFrame>) {
+/// Ends a connection in a way that lets the device read the last frame.
+async fn close(mut socket: Socket, end: End) {
+    let (last, mut answered) = match end {
+        End::Dead => return,
+        End::Answer => (None, true),
+        End::Close => (None, false),
+        End::Say(frame) => (Some(frame), false),
+    };
     let closing = async {
         if let Some(last) = last {
             socket.feed(message(&last)).await?;
         }
         SinkExt::close(&mut socket).await?;
-        while let Some(Ok(_)) = socket.next().await {}
-        // What still arrives is read and dropped. Left unread, it would make the system reset the connection, and
-        // the device could lose the frame that says why.
+        while let Some(Ok(message)) = socket.next().await {
+            answered |= message.is_close();
+        }
+        if answered {
+            return Ok(());
+        }
+        // A broken websocket never answers. What still arrives is read and dropped: left unread, it would make the
+        // system reset the connection, and the device could lose the frame that says why.
         let stream = socket.get_mut();
         stream.shutdown().await?;
         let mut unread = [0; 512];
         while stream.read(&mut unread).await? > 0 {}
         Ok::<_, Error>(())
     };
+    // Too late or refused: the socket is dropped all the same.
     let _ = timeout(CLOSE_TIME, closing).await;
 }
 

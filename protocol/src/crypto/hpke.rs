@@ -51,7 +51,7 @@ impl KemSecretKey {
 
 /// An X-Wing public key.
 #[derive(Clone)]
-pub struct KemPublicKey {
+pub(crate) struct KemPublicKey {
     bytes: Box<[u8; PUBLIC_KEY_BYTES]>,
     parsed: PublicKey,
 }
@@ -67,7 +67,7 @@ impl KemPublicKey {
     }
 
     /// The bytes that [`KemPublicKey::parse`] reads.
-    pub fn as_bytes(&self) -> &[u8; PUBLIC_KEY_BYTES] {
+    pub(crate) fn as_bytes(&self) -> &[u8; PUBLIC_KEY_BYTES] {
         &self.bytes
     }
 }

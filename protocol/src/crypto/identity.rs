@@ -3,6 +3,7 @@
 use super::{CryptoError, kdf};
 use crate::labels;
 use crate::secret::Secret;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -25,7 +26,7 @@ impl IdentityPublicKey {
         if canonical && !key.is_weak() { Ok(Self(key)) } else { Err(CryptoError) }
     }
 
-    /// The 32 bytes that [`IdentityPublicKey::parse`] reads.
+    /// The 32 bytes that [`IdentityPublicKey::from_bytes`] reads.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
@@ -60,13 +61,14 @@ impl fmt::Debug for IdentityPublicKey {
     }
 }
 
-/// The secret half of a device's identity. It wipes itself.
-pub(crate) struct IdentityKey(SigningKey);
+/// The secret half of a device's identity. It wipes itself. On the heap, so that moving it leaves no copy behind.
+#[derive(Clone)]
+pub(crate) struct IdentityKey(Box<SigningKey>);
 
 impl IdentityKey {
     /// The key with this RFC 8032 private key.
     pub(crate) fn from_seed(seed: &Secret<32>) -> Self {
-        Self(SigningKey::from_bytes(seed.expose()))
+        Self(Box::new(SigningKey::from_bytes(seed.expose())))
     }
 
     /// The public half.

@@ -38,7 +38,7 @@ pub(super) struct ShowQr {
 /// What a payload brought.
 pub(super) enum Met {
     /// Reader: the offer is good; the own hello is due.
-    Offered(AcceptDue),
+    Offered(Box<AcceptDue>),
     /// Displayer: the reader's padded hello, the transcript it is bound to, and the reply that is due.
     Accepted { hello: SecretBytes, bound_to: [u8; 32], reply: ReplyDue },
     /// Reader: the displayer's padded hello, the transcript it is bound to, and the channel.
@@ -119,7 +119,8 @@ impl Meeting {
     pub(super) fn payload(self, payload: &[u8]) -> Result<Met, Stop> {
         match self {
             Self::Read { kind, introduction, commitment } => {
-                read_offer(kind, introduction, commitment.as_ref(), payload).map(Met::Offered).map_err(unreadable_offer)
+                let accept = read_offer(kind, introduction, commitment.as_ref(), payload).map_err(unreadable_offer)?;
+                Ok(Met::Offered(Box::new(accept)))
             }
             Self::AwaitAccept(state) => {
                 let bound_to = state.transcript();

@@ -69,13 +69,13 @@ pub enum Decision {
     Refuse,
     /// The digits that the other device shows.
     CheckCode(CheckCode),
-    /// End the run.
+    /// End the run. It comes too late once [`Output::Store`] is out: then the run ends by itself.
     Cancel,
 }
 
 /// What to do.
-#[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "an output is handled and gone")]
 pub enum Output {
     /// Send this frame to the relay.
     Send(Vec<u8>),
@@ -242,7 +242,10 @@ struct Cx {
 
 /// One thing that happens to a role.
 enum Step<'a> {
-    Ready { nameplate: Option<Nameplate>, slot: Slot },
+    Ready {
+        nameplate: Option<Nameplate>,
+        slot: Slot,
+    },
     Payload(&'a [u8]),
     Decision(Decision),
     Prepared(Box<CredentialBundle>),
@@ -258,7 +261,7 @@ enum Step<'a> {
 struct Stop {
     result: Result<Success, Failure>,
     /// To tell the peer.
-    farewell: Option<(Channel, AbortReason)>,
+    farewell: Option<(Box<Channel>, AbortReason)>,
 }
 
 impl Engine {
@@ -290,23 +293,12 @@ impl Engine {
             }
             return;
         }
-        let stopped = match input {
-            Input::Connected => {
-                self.cx.mailbox.connected();
-                Ok(())
-            }
-            Input::Disconnected => {
-                self.cx.mailbox.disconnected();
-                Ok(())
-            }
-            Input::Frame(bytes) => self.frame(bytes, rng),
-            Input::Tick => Ok(()),
-            Input::Decision(decision) => self.step(Step::Decision(decision), rng),
-            Input::Prepared(bundle) => self.step(Step::Prepared(bundle), rng),
-            Input::Stored => self.step(Step::Stored, rng),
-            Input::StoreFailed => self.step(Step::StoreFailed, rng),
-        };
-        let stopped = stopped.and_then(|()| self.check_time(rng));
+        // A claim that arrives after the offer's time does not revive it, however late the tick is.
+        let stopped = self
+            .check_offer(rng)
+            .and_then(|()| self.input(input, rng))
+            .and_then(|()| self.check_offer(rng))
+            .and_then(|()| self.check_mailbox(rng));
         if let Err(stop) = stopped {
             self.finish(stop);
         }
@@ -350,6 +342,20 @@ impl Engine {
         Self { role, cx, told_wake: None, done: false }
     }
 
+    fn input(&mut self, input: Input<'_>, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        match input {
+            Input::Connected => self.cx.mailbox.connected(),
+            Input::Disconnected => self.cx.mailbox.disconnected(),
+            Input::Tick => {}
+            Input::Frame(bytes) => return self.frame(bytes, rng),
+            Input::Decision(decision) => return self.step(Step::Decision(decision), rng),
+            Input::Prepared(bundle) => return self.step(Step::Prepared(bundle), rng),
+            Input::Stored => return self.step(Step::Stored, rng),
+            Input::StoreFailed => return self.step(Step::StoreFailed, rng),
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: Step<'_>, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
         match &mut self.role {
             Role::Trusted(role) => role.step(step, &mut self.cx, rng),
@@ -387,9 +393,12 @@ impl Engine {
                 Ok(())
             }
             MailboxEvent::PeerFreed => {
-                self.cx.claimed = false;
-                self.cx.network = Network::Unknown;
-                self.cx.tell(Event::PeerFreed);
+                // Only a claim on an open offer can lapse.
+                if self.cx.claimed && self.cx.claimable_until.is_some() {
+                    self.cx.claimed = false;
+                    self.cx.network = Network::Unknown;
+                    self.cx.tell(Event::PeerFreed);
+                }
                 Ok(())
             }
             MailboxEvent::ThirdClaim => {
@@ -401,7 +410,8 @@ impl Engine {
                 self.step(Step::Lost(failure), rng)
             }
             MailboxEvent::Payload(payload) => {
-                self.cx.claimed = true;
+                // Whatever it is: from here on the offer is reserved or burned, never open again.
+                self.cx.claimable_until = None;
                 self.step(Step::Payload(&payload), rng)
             }
             MailboxEvent::Ended(reason) => {
@@ -421,15 +431,17 @@ impl Engine {
         }
     }
 
-    fn check_time(&mut self, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
-        let passed = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= self.cx.now);
-        if passed(self.cx.linger_until) {
+    fn check_offer(&mut self, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        let expired = !self.cx.claimed && self.cx.has_passed(self.cx.claimable_until);
+        if expired { self.step(Step::Lost(Failure::Expired), rng) } else { Ok(()) }
+    }
+
+    fn check_mailbox(&mut self, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
+        if self.cx.has_passed(self.cx.linger_until) {
             return Err(Stop { result: Ok(self.success()), farewell: None });
         }
-        if (!self.cx.claimed && passed(self.cx.claimable_until)) || passed(self.cx.mailbox.deadline()) {
-            return self.step(Step::Lost(Failure::Expired), rng);
-        }
-        Ok(())
+        let ended = self.cx.has_passed(self.cx.mailbox.deadline());
+        if ended { self.step(Step::Lost(Failure::Expired), rng) } else { Ok(()) }
     }
 
     fn success(&self) -> Success {
@@ -440,15 +452,12 @@ impl Engine {
     }
 
     fn finish(&mut self, stop: Stop) {
-        if let Some((mut channel, reason)) = stop.farewell
-            && let Ok(payload) = channel.seal_abort(&[reason.code()])
-        {
-            self.cx.mailbox.send(payload);
-        }
-        self.cx.mailbox.close(match &stop.result {
+        let farewell = stop.farewell.and_then(|(mut channel, reason)| channel.seal_abort(&[reason.code()]).ok());
+        let reason = match &stop.result {
             Ok(_) => CloseReason::Done,
             Err(failure) => failure.close_reason(),
-        });
+        };
+        self.cx.mailbox.close(farewell, reason);
         self.cx.result = Some(stop.result);
     }
 }
@@ -458,9 +467,15 @@ impl Cx {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// The next time at which something is due. One that has passed was dealt with when it did.
     fn next_deadline(&self) -> Option<Time> {
         let unclaimed = self.claimable_until.filter(|_| !self.claimed);
-        [unclaimed, self.linger_until, self.mailbox.deadline()].into_iter().flatten().min()
+        let deadlines = [unclaimed, self.linger_until, self.mailbox.deadline()];
+        deadlines.into_iter().flatten().filter(|deadline| *deadline > self.now).min()
+    }
+
+    fn has_passed(&self, deadline: Option<Time>) -> bool {
+        deadline.is_some_and(|deadline| deadline <= self.now)
     }
 }
 
@@ -472,7 +487,7 @@ impl Stop {
 
     /// The peer is told through the channel.
     fn telling(channel: Channel, reason: AbortReason, failure: Failure) -> Self {
-        Self { result: Err(failure), farewell: Some((channel, reason)) }
+        Self { result: Err(failure), farewell: Some((Box::new(channel), reason)) }
     }
 }
 
@@ -500,6 +515,20 @@ fn after_channel(failure: Failure) -> Failure {
     match failure {
         Failure::WrongCode | Failure::PeerCancelled => Failure::PeerLost,
         failure => failure,
+    }
+}
+
+// A frame may name a mailbox and hold the token that resumes it: only its length is printed.
+impl core::fmt::Debug for Output {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Send(frame) => write!(f, "Send({} bytes)", frame.len()),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Prepare(record) => f.debug_tuple("Prepare").field(record).finish(),
+            Self::Store(what) => f.debug_tuple("Store").field(what).finish(),
+            Self::WakeAt(time) => f.debug_tuple("WakeAt").field(time).finish(),
+            Self::Done(result) => f.debug_tuple("Done").field(result).finish(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::meeting::{self, Meeting, Met};
 use super::receive::{BundleKey, GrantReceiver};
 use super::release::{GrantStatement, verify_statement};
 use super::{
-    Cx, Decision, Event, Failure, NewEnrollment, Output, RECEIPT_LINGER_MS, Step, Stop, Success, ToStore, Way, WrongWay,
-    abort_or_misbehaviour, after_channel, end,
+    Cx, Decision, Event, Failure, NewEnrollment, Output, RECEIPT_LINGER_MS, Step, Stop, Success, ToStore, Way,
+    WrongWay, abort_or_misbehaviour, after_channel, end,
 };
 use crate::channel::Channel;
 use crate::crypto::hpke::KemPublicKey;
@@ -55,7 +55,10 @@ enum State {
     /// `qr-new`: the digits that the person reads on the trusted device.
     AwaitTyped(Box<Peer>),
     /// M3; in `qr-new` with what was typed, unless both sides know each other.
-    AwaitGrant { peer: Box<Peer>, typed: Option<CheckCode> },
+    AwaitGrant {
+        peer: Box<Peer>,
+        typed: Option<CheckCode>,
+    },
     /// Durable storage of what was granted.
     AwaitStored(Box<Peer>),
     /// Word that the receipt arrived. Everything that matters is done.
@@ -83,6 +86,7 @@ impl New {
             Request::Bundle => (Purpose::Enroll, QrKind::NewEnroll),
             Request::Items { .. } => (Purpose::Unlock, QrKind::NewUnlock),
         };
+        request.check().map_err(|_| WrongWay)?;
         match &way {
             Way::ShowCode => return Err(WrongWay),
             Way::ReadQr(qr) if qr.kind != QrKind::TrustedEnroll || purpose != Purpose::Enroll => return Err(WrongWay),
@@ -108,6 +112,8 @@ impl New {
             (State::AwaitSeen, Step::Lost(_) | Step::Acknowledged | Step::Decision(Decision::Cancel)) => {
                 return Err(Stop { result: Ok(self.success()), farewell: None });
             }
+            // The bundle may be on this device already: only the store can say how this ends.
+            (stored @ State::AwaitStored(_), Step::Lost(_) | Step::Decision(Decision::Cancel)) => stored,
             (state, Step::Lost(failure)) => return Err(lost(state, failure)),
             (state, Step::Decision(Decision::Cancel)) => return Err(lost(state, Failure::Cancelled)),
             (State::Meeting(meeting), Step::Ready { nameplate, slot }) => {
@@ -140,7 +146,7 @@ impl New {
     }
 
     /// Reader (`code`, `qr-trusted`): sends M1 with this device's hello.
-    fn accept(&mut self, accept: AcceptDue, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<State, Stop> {
+    fn accept(&mut self, accept: Box<AcceptDue>, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<State, Stop> {
         let hello = self.hello(&accept.transcript(), false)?;
         let (payload, next) = accept.accept(&hello, rng).map_err(|_| Stop::silently(Failure::PeerMisbehaved))?;
         cx.mailbox.send(payload);
@@ -148,13 +154,7 @@ impl New {
     }
 
     /// Displayer (`qr-new`): M1 opened; sends M2 with this device's hello.
-    fn reply(
-        &mut self,
-        hello: &SecretBytes,
-        bound_to: &[u8; 32],
-        reply: ReplyDue,
-        cx: &mut Cx,
-    ) -> Result<State, Stop> {
+    fn reply(&mut self, hello: &SecretBytes, bound_to: &[u8; 32], reply: ReplyDue, cx: &mut Cx) -> Result<State, Stop> {
         let Some(peer_hello) = self.verify(hello, bound_to) else {
             return Err(Stop::silently(Failure::PeerMisbehaved));
         };
@@ -190,13 +190,7 @@ impl New {
         Ok(State::AwaitGrant { peer, typed: None })
     }
 
-    fn grant(
-        &self,
-        mut peer: Box<Peer>,
-        typed: Option<CheckCode>,
-        payload: &[u8],
-        cx: &mut Cx,
-    ) -> Result<State, Stop> {
+    fn grant(&self, mut peer: Box<Peer>, typed: Option<CheckCode>, payload: &[u8], cx: &mut Cx) -> Result<State, Stop> {
         match Envelope::decode(payload) {
             Ok(Envelope { kind: MessageKind::GrantChunk, body }) => {
                 match peer.grant.chunk(body, self.kind, &mut peer.channel) {
@@ -232,13 +226,7 @@ impl New {
     }
 
     /// What to store, if the grant is exactly what this device asked this trusted device for.
-    fn check(
-        &self,
-        peer: &Peer,
-        typed: Option<&CheckCode>,
-        grant: Grant,
-        transcript: [u8; 32],
-    ) -> Option<ToStore> {
+    fn check(&self, peer: &Peer, typed: Option<&CheckCode>, grant: Grant, transcript: [u8; 32]) -> Option<ToStore> {
         let account_id = peer.hello.account_id;
         if grant.account_id != account_id {
             return None;
@@ -354,9 +342,7 @@ fn check_opening(peer: &Peer, kind: Kind, typed: Option<&CheckCode>, opening: Op
 
 fn lost(state: State, failure: Failure) -> Stop {
     match state {
-        State::AwaitTyped(peer) | State::AwaitGrant { peer, .. } | State::AwaitStored(peer) => {
-            end(peer.channel, after_channel(failure))
-        }
-        State::Meeting(_) | State::AwaitSeen | State::Ended => Stop::silently(failure),
+        State::AwaitTyped(peer) | State::AwaitGrant { peer, .. } => end(peer.channel, after_channel(failure)),
+        State::Meeting(_) | State::AwaitStored(_) | State::AwaitSeen | State::Ended => Stop::silently(failure),
     }
 }

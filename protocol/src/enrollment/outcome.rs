@@ -96,7 +96,7 @@ pub enum Failure {
         /// What the device called itself.
         device: String,
         /// Its identity.
-        identity: IdentityPublicKey,
+        identity: Box<IdentityPublicKey>,
         /// What went wrong.
         cause: Box<Failure>,
     },
@@ -126,11 +126,9 @@ impl Failure {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::WrongCode
-            | Self::WrongCheckCode
-            | Self::Version(_)
-            | Self::WrongOffer
-            | Self::PeerMisbehaved => Fault::PeerMisbehaved,
+            Self::WrongCode | Self::WrongCheckCode | Self::Version(_) | Self::WrongOffer | Self::PeerMisbehaved => {
+                Fault::PeerMisbehaved
+            }
             Self::Refused
             | Self::PeerCancelled
             | Self::NoSuchEntry

@@ -67,13 +67,7 @@ pub(super) fn verify_statement(
     identity::verify(
         trusted,
         labels::SIGN_GRANT,
-        &[
-            &account.0,
-            new_identity.as_bytes(),
-            new_wrapping.as_bytes(),
-            &[kind.purpose.code()],
-            &statement.transcript,
-        ],
+        &[&account.0, new_identity.as_bytes(), new_wrapping.as_bytes(), &[kind.purpose.code()], &statement.transcript],
         &statement.signature,
     )
 }

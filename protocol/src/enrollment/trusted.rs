@@ -49,15 +49,33 @@ pub(super) struct Trusted {
 enum State {
     Meeting(Meeting),
     /// `qr-trusted`: the digits that the person reads on the new device.
-    AwaitTyped { peer: Box<Peer>, expected: CheckCode },
+    AwaitTyped {
+        peer: Box<Peer>,
+        expected: CheckCode,
+    },
     /// `qr-new`: M2c, the digits that the person typed on the new device.
-    AwaitCheckCode { peer: Box<Peer>, expected: CheckCode },
+    AwaitCheckCode {
+        peer: Box<Peer>,
+        expected: CheckCode,
+    },
     /// The person's approval.
-    AwaitApproval { peer: Box<Peer>, authenticated: Authenticated, question: ApprovalQuestion },
+    AwaitApproval {
+        peer: Box<Peer>,
+        authenticated: Authenticated,
+        question: ApprovalQuestion,
+    },
     /// The bundle, and the record of a device that may soon hold it.
-    AwaitBundle { peer: Box<Peer>, authenticated: Authenticated, approved: Approved, statement: GrantStatement },
+    AwaitBundle {
+        peer: Box<Peer>,
+        authenticated: Authenticated,
+        approved: Approved,
+        statement: GrantStatement,
+    },
     /// M4. From here on the new device may hold the bundle.
-    AwaitReceipt { peer: Box<Peer>, statement: GrantStatement },
+    AwaitReceipt {
+        peer: Box<Peer>,
+        statement: GrantStatement,
+    },
     /// The record of the confirmed device.
     AwaitStored,
     Ended,
@@ -115,12 +133,10 @@ impl Trusted {
             (State::AwaitTyped { peer, expected }, Step::Decision(Decision::CheckCode(typed))) => {
                 self.checked(peer, &expected, &typed, cx)?
             }
-            (State::AwaitCheckCode { mut peer, expected }, Step::Payload(payload)) => {
-                match peer.typed_code(payload) {
-                    Ok(typed) => self.checked(peer, &expected, &typed, cx)?,
-                    Err(failure) => return Err(peer.end(failure)),
-                }
-            }
+            (State::AwaitCheckCode { mut peer, expected }, Step::Payload(payload)) => match peer.typed_code(payload) {
+                Ok(typed) => self.checked(peer, &expected, &typed, cx)?,
+                Err(failure) => return Err(peer.end(failure)),
+            },
             (State::AwaitApproval { peer, authenticated, question }, Step::Decision(Decision::Approve)) => {
                 self.approved(peer, authenticated, question, cx)?
             }
@@ -151,7 +167,7 @@ impl Trusted {
     }
 
     /// Reader (`qr-new`): sends M1 with this device's hello.
-    fn accept(&mut self, accept: AcceptDue, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<State, Stop> {
+    fn accept(&mut self, accept: Box<AcceptDue>, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<State, Stop> {
         let hello = self.hello(&accept.transcript())?;
         let (payload, next) = accept.accept(&hello, rng).map_err(|_| Stop::silently(Failure::PeerMisbehaved))?;
         cx.mailbox.send(payload);
@@ -159,13 +175,7 @@ impl Trusted {
     }
 
     /// Displayer (`code`, `qr-trusted`): M1 opened; sends M2 with this device's hello.
-    fn reply(
-        &mut self,
-        hello: &SecretBytes,
-        bound_to: &[u8; 32],
-        reply: ReplyDue,
-        cx: &mut Cx,
-    ) -> Result<State, Stop> {
+    fn reply(&mut self, hello: &SecretBytes, bound_to: &[u8; 32], reply: ReplyDue, cx: &mut Cx) -> Result<State, Stop> {
         let Some(peer_hello) = self.verify(hello, bound_to) else {
             return Err(Stop::silently(Failure::PeerMisbehaved));
         };
@@ -205,13 +215,7 @@ impl Trusted {
         Ok(State::AwaitCheckCode { peer, expected })
     }
 
-    fn checked(
-        &self,
-        peer: Box<Peer>,
-        expected: &CheckCode,
-        typed: &CheckCode,
-        cx: &mut Cx,
-    ) -> Result<State, Stop> {
+    fn checked(&self, peer: Box<Peer>, expected: &CheckCode, typed: &CheckCode, cx: &mut Cx) -> Result<State, Stop> {
         match Authenticated::by_check_code(expected, typed) {
             Some(authenticated) => self.ask_approval(peer, authenticated, cx),
             None => Err(peer.end(Failure::WrongCheckCode)),
@@ -330,13 +334,8 @@ impl Trusted {
     /// The peer's hello, if its signature holds and it fits this run.
     fn verify(&self, padded: &SecretBytes, bound_to: &[u8; 32]) -> Option<NewHello> {
         let hello = NewHello::decode(unpad_hello(padded.expose()).ok()?).ok()?;
-        identity::verify(
-            &hello.identity,
-            labels::SIGN_HELLO_NEW,
-            &[bound_to, &hello.signed_part()],
-            &hello.signature,
-        )
-        .ok()?;
+        identity::verify(&hello.identity, labels::SIGN_HELLO_NEW, &[bound_to, &hello.signed_part()], &hello.signature)
+            .ok()?;
         let fits = match self.kind.purpose {
             Purpose::Enroll => hello.request == Request::Bundle && !hello.knows_peer,
             Purpose::Unlock => hello.request != Request::Bundle,
@@ -357,8 +356,7 @@ impl Trusted {
             extensions: Extensions::default(),
             signature: [0; 64],
         };
-        hello.signature =
-            device.key.signing_key().sign(labels::SIGN_HELLO_TRUSTED, &[bound_to, &hello.signed_part()]);
+        hello.signature = device.key.signing_key().sign(labels::SIGN_HELLO_TRUSTED, &[bound_to, &hello.signed_part()]);
         pad_hello(&hello.encode()).ok_or(CryptoError)
     }
 }
@@ -372,7 +370,7 @@ impl Peer {
     fn unknown(self: Box<Self>, cause: Failure) -> Stop {
         let failure = Failure::Unknown {
             device: self.hello.name.cleaned(),
-            identity: self.hello.identity,
+            identity: Box::new(self.hello.identity),
             cause: Box::new(cause),
         };
         self.end(failure)
@@ -389,8 +387,7 @@ impl Peer {
         let Ok(Envelope { kind: MessageKind::CheckCode, body }) = Envelope::decode(payload) else {
             return Err(abort_or_misbehaviour(&mut self.channel, payload));
         };
-        let digits =
-            self.channel.open(MessageKind::CheckCode, body).map_err(|CryptoError| Failure::PeerMisbehaved)?;
+        let digits = self.channel.open(MessageKind::CheckCode, body).map_err(|CryptoError| Failure::PeerMisbehaved)?;
         let text = core::str::from_utf8(digits.expose()).map_err(|_| Failure::PeerMisbehaved)?;
         text.parse().map_err(|_| Failure::PeerMisbehaved)
     }
@@ -401,8 +398,7 @@ impl Peer {
             return Err(abort_or_misbehaviour(&mut self.channel, payload));
         };
         let through_grant = *self.channel.transcript();
-        let receipt =
-            self.channel.open(MessageKind::Receipt, body).map_err(|CryptoError| Failure::PeerMisbehaved)?;
+        let receipt = self.channel.open(MessageKind::Receipt, body).map_err(|CryptoError| Failure::PeerMisbehaved)?;
         let signature: &[u8; 64] = receipt.expose().try_into().map_err(|_| Failure::PeerMisbehaved)?;
         identity::verify(&self.hello.identity, labels::SIGN_RECEIPT, &[&account.id.0, &through_grant], signature)
             .map_err(|CryptoError| Failure::PeerMisbehaved)

@@ -137,8 +137,7 @@ impl GrantChunk {
 
 /// Why a side ended the run, told to the other through the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AbortReason {
+pub(crate) enum AbortReason {
     /// The person on the trusted device said no.
     Refused,
     /// The person on the sending device ended the run, or its program did.

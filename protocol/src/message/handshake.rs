@@ -35,8 +35,7 @@ impl Offer {
         let mut r = Reader::new(bytes);
         let kind = Kind::new(Mode::from_code(r.u8()?)?, Purpose::from_code(r.u8()?)?)?;
         let nonce = r.array()?;
-        let public_key =
-            KemPublicKey::parse(&r.array()?).map_err(|_| DecodeError::BadValue("X-Wing public key"))?;
+        let public_key = KemPublicKey::parse(&r.array()?).map_err(|_| DecodeError::BadValue("X-Wing public key"))?;
         let share = match kind.mode {
             Mode::Code => Some(r.array()?),
             Mode::QrNew | Mode::QrTrusted => None,

@@ -131,8 +131,8 @@ impl TrustedHello {
 }
 
 impl Request {
-    /// Whether it asks for nothing at all, or for more than one run may carry.
-    fn check(&self) -> Result<(), DecodeError> {
+    /// An error if it asks for nothing at all, for more than one run may carry, or for entries out of order.
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
         match self {
             Self::Bundle => Ok(()),
             Self::Items { unlock_key: false, entries } if entries.is_empty() => Err(DecodeError::BadValue("request")),

@@ -1,8 +1,8 @@
 //! M0 to M2: from an introduction to a confirmed channel. The displayer and the reader each have one type per awaited
 //! message; a transition consumes it. `spec/protocol.md`, "Handshake".
 
-use super::code::VerificationCode;
 use super::Kind;
+use super::code::VerificationCode;
 use crate::channel::{Channel, Forward, Reverse, Transcript, aad};
 use crate::crypto::cpace::Exchange;
 use crate::crypto::hpke::{self, KemPublicKey, KemSecretKey, ReceiverContext};

@@ -1,0 +1,235 @@
+//! Commands that look at or change this device only.
+
+use super::{Context, device_name, entries};
+use crate::args::{Devices, DevicesCommand, Forget, Init};
+use crate::exit::{Exit, Failed};
+use crate::ui::screen::calls_itself;
+use handfast::{DeviceRecord, Profile};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const WHAT_TO_CHANGE: &str = "It keeps its copy of the bundle. To lock it out, change what the bundle opens: passwords, keys, and the account unlock key where the account is kept.";
+
+pub(super) fn init(mut cx: Context<'_>, args: Init) -> Result<(), Failed> {
+    let dir = cx.profile_dir()?;
+    let mut profile = Profile::init(&dir, args.account, device_name(args.name)?)?;
+    if let Some(relay) = cx.global.relay.clone() {
+        profile.set_relay(Some(relay))?;
+    }
+    let text = format!(
+        "This device is the first trusted device of {}.\n{}\nPut credentials into its bundle with `handfast bundle set`, let a device in with `handfast invite`.\n",
+        profile.account().label,
+        this_device(&profile)
+    );
+    cx.report(&text, &device_event(&profile, "initialized"))
+}
+
+pub(super) fn status(mut cx: Context<'_>) -> Result<(), Failed> {
+    let profile = cx.open_profile()?;
+    let (bundle, relay) = (profile.bundle()?, cx.relay(Some(&profile)));
+    let count = bundle.entries().count();
+    let let_in_by = match profile.enroller() {
+        Some(enroller) => {
+            format!("a device that {}, {}", calls_itself(&enroller.name, ""), enroller.identity.fingerprint())
+        }
+        None => "nobody: it made the account".into(),
+    };
+    let text = format!(
+        "Account      {}\n{}\nLet in by    {let_in_by}\nLet in       {}\nBundle       {}, sealed under the device key\nRelay        {relay}\n",
+        profile.account().label,
+        this_device(&profile),
+        devices_let_in(profile.devices()),
+        entries(count),
+    );
+    let mut event = device_event(&profile, "status");
+    if let Some(fields) = event.as_object_mut() {
+        fields.insert("relay".into(), relay.to_string().into());
+        fields.insert("bundle_entries".into(), count.into());
+        let enroller = profile
+            .enroller()
+            .map(|enroller| json!({"name": enroller.name, "fingerprint": enroller.identity.fingerprint()}));
+        fields.insert("let_in_by".into(), enroller.into());
+    }
+    cx.report(&text, &event)
+}
+
+pub(super) fn devices(cx: Context<'_>, args: Devices) -> Result<(), Failed> {
+    let profile = cx.open_profile()?;
+    match args.command {
+        None => list_devices(cx, &profile),
+        Some(DevicesCommand::Rm { device }) => remove_device(cx, profile, &device),
+    }
+}
+
+pub(super) async fn forget(mut cx: Context<'_>, args: Forget) -> Result<(), Failed> {
+    let profile = cx.open_profile()?;
+    let label = profile.account().label.clone();
+    let others = profile.enroller().is_some() || profile.devices().iter().any(|record| record.device.confirmed);
+    let after = if others {
+        "Another trusted device can let it in again."
+    } else {
+        "This device knows of no other that holds the account: its bundle would be lost."
+    };
+    let question = format!(
+        "Wipe the account {label} from this device? Its key and bundle in {} are gone for good. {after}",
+        profile.dir().display()
+    );
+    if !args.yes && !cx.session.confirm("ask_forget", &question).await? {
+        return Err(Failed::new(Exit::Cancelled, "cancelled; nothing was changed"));
+    }
+    profile.forget()?;
+    let text = format!(
+        "This device no longer holds {label}. Other devices were not told: run `handfast devices rm` on the one that let it in.\n"
+    );
+    cx.report(&text, &json!({"event": "done", "outcome": "forgotten", "account": label.as_str()}))
+}
+
+fn list_devices(mut cx: Context<'_>, profile: &Profile) -> Result<(), Failed> {
+    let mut text = String::new();
+    for record in profile.devices() {
+        let device = &record.device;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}  {}  {}",
+            device.identity.fingerprint(),
+            utc(record.at),
+            calls_itself(&device.name, &device.platform)
+        );
+        if !device.confirmed {
+            let _ = writeln!(text, "    may hold the bundle; never confirmed");
+        }
+    }
+    if text.is_empty() {
+        text.push_str("This device has let no other device in.\n");
+    }
+    let devices: Vec<Value> = profile.devices().iter().map(record_value).collect();
+    cx.report(&text, &json!({"event": "devices", "devices": devices}))
+}
+
+fn remove_device(mut cx: Context<'_>, mut profile: Profile, wanted: &str) -> Result<(), Failed> {
+    let matches = |record: &&DeviceRecord| {
+        record.device.name == wanted || record.device.identity.fingerprint().eq_ignore_ascii_case(wanted)
+    };
+    let mut found = profile.devices().iter().filter(matches).map(|record| record.device.clone());
+    let device = match (found.next(), found.next()) {
+        (Some(device), None) => device,
+        (Some(_), Some(_)) => {
+            return Err(Failed::usage(
+                "several devices have this name: give the fingerprint that `handfast devices` shows",
+            ));
+        }
+        (None, _) => {
+            return Err(Failed::new(
+                Exit::NotRecorded,
+                "this device has let in no device of this name or fingerprint: look at `handfast devices`",
+            ));
+        }
+    };
+    drop(found);
+    profile.remove_device(&device.identity)?;
+    let fingerprint = device.identity.fingerprint();
+    let text = format!(
+        "Removed from this device's list: {fingerprint}, which {}.\n{WHAT_TO_CHANGE}\n",
+        calls_itself(&device.name, &device.platform)
+    );
+    cx.report(
+        &text,
+        &json!({"event": "done", "outcome": "device_removed", "fingerprint": fingerprint, "note": WHAT_TO_CHANGE}),
+    )
+}
+
+fn this_device(profile: &Profile) -> String {
+    format!(
+        "This device  {} ({})\nFingerprint  {}\nDevice key   {}",
+        profile.device_name(),
+        profile.platform(),
+        profile.identity().fingerprint(),
+        profile.key_protection()
+    )
+}
+
+fn device_event(profile: &Profile, event: &str) -> Value {
+    json!({
+        "event": event,
+        "account": profile.account().label.as_str(),
+        "account_id": hex::encode(profile.account().id.0),
+        "device": profile.device_name().as_str(),
+        "platform": profile.platform().as_str(),
+        "fingerprint": profile.identity().fingerprint(),
+        "key_protection": profile.key_protection().to_string(),
+    })
+}
+
+fn record_value(record: &DeviceRecord) -> Value {
+    let device = &record.device;
+    json!({
+        "name": device.name,
+        "platform": device.platform,
+        "fingerprint": device.identity.fingerprint(),
+        "confirmed": device.confirmed,
+        "at": utc(record.at),
+    })
+}
+
+fn devices_let_in(devices: &[DeviceRecord]) -> String {
+    let unconfirmed = devices.iter().filter(|record| !record.device.confirmed).count();
+    match (devices.len(), unconfirmed) {
+        (0, _) => "no device".into(),
+        (1, 0) => "1 device".into(),
+        (count, 0) => format!("{count} devices"),
+        (count, unconfirmed) => format!("{count} devices, of which {unconfirmed} never confirmed"),
+    }
+}
+
+/// A profile may say anything.
+const END_OF_YEAR_9999: u64 = 253_402_300_799;
+
+/// `2026-11-20 11:22 UTC`.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(END_OF_YEAR_9999);
+    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+/// The Gregorian date of a day since 1970-01-01.
+fn civil(mut day: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while day >= 365 + u64::from(leap(year)) {
+        day -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < length {
+            break;
+        }
+        day -= length;
+        month += 1;
+    }
+    (year, month, day + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_795_174_936, "2026-11-20 11:42 UTC"),
+            (1_798_761_599, "2026-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(1 << 62)), "9999-12-31 23:59 UTC");
+    }
+}

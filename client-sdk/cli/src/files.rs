@@ -1,0 +1,124 @@
+//! Files that hold secrets: read within a bound, written so that nobody else can read them and never by halves.
+
+use crate::exit::{Exit, Failed};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Reads at most `max` bytes; one more is an error of kind [`io::ErrorKind::FileTooLarge`].
+pub(crate) fn read_bounded(source: impl Read, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    // Room for everything at once, so that no outgrown copy is left behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max.saturating_add(1)));
+    source.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// Opens a file that the person named.
+pub(crate) fn open(path: &Path) -> Result<File, Failed> {
+    File::open(path).map_err(|error| cannot("read", path, &error))
+}
+
+/// Writes a file that only its owner can read. It is there whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let write = || {
+        let mut file = temporary_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write().map(drop).map_err(|error| cannot("write", path, &error))
+}
+
+/// Whether files can be made in a folder, or in the one that would hold it.
+pub(crate) fn is_writable(folder: &Path) -> io::Result<()> {
+    let absolute = std::path::absolute(folder)?;
+    let existing = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
+    temporary_in(existing).map(drop)
+}
+
+/// A file that only its owner can read, and that goes unless it is kept.
+fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    // The error itself would name the temporary file.
+    tempfile::Builder::new().prefix(".handfast-").tempfile_in(folder).map_err(|error| error.kind().into())
+}
+
+pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failed {
+    Failed::new(Exit::File, format!("cannot {verb} {}: {error}", path.display()))
+}
+
+/// A file that is there only as long as this value.
+#[derive(Debug)]
+pub(crate) struct Fleeting(PathBuf);
+
+impl Fleeting {
+    pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<Self, Failed> {
+        write_private(path, bytes)?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Fleeting {
+    fn drop(&mut self) {
+        // Somebody may have removed it; there is nobody left to tell.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_over_the_bound_is_an_error() {
+        assert_eq!(read_bounded(&b"12345678"[..], 8).unwrap().len(), 8);
+        assert_eq!(read_bounded(&b"123456789"[..], 8).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_replaced_and_only_its_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, b"old").unwrap();
+        write_private(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_fleeting_file_goes_with_its_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qr.png");
+        let file = Fleeting::write(&path, b"x").unwrap();
+        assert!(path.exists());
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_is_writable_if_it_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_writable(folder.path()).is_ok());
+        assert!(is_writable(&folder.path().join("a/b")).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left there");
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        assert!(is_writable(&file).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let failed = write_private(Path::new("/nonexistent/x"), b"").unwrap_err();
+        assert_eq!(failed.exit, Exit::File);
+        assert!(failed.message.starts_with("cannot write /nonexistent/x"), "{}", failed.message);
+    }
+}

@@ -6,6 +6,7 @@ use crate::{Error, ProfileError};
 use handfast_protocol::bundle::CredentialBundle;
 use handfast_protocol::device::EnrolledDevice;
 use handfast_protocol::{Decision, Engine, Event as EngineEvent, Failure, Input, Output, Success, Time, ToStore};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -16,7 +17,11 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
 /// What the engine's storage requests mean on this device. Its methods block: they run beside the async work.
 pub(crate) trait Store: Send + 'static {
-    fn prepare(&mut self, record: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError>;
+    /// Only a trusted device's engine asks for this.
+    fn prepare(&mut self, _record: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
+        Err(ProfileError::NotFound(PathBuf::new()))
+    }
+
     fn store(&mut self, what: ToStore) -> Result<(), ProfileError>;
 }
 
@@ -206,7 +211,7 @@ impl<S: Store> Driver<'_, S> {
         // Two devices that lost the same relay should not come back in step.
         let wait = wait.mul_f64(rand::random_range(0.75..1.0));
         self.tries += 1;
-        self.conversation.tell(Event::Reconnecting { attempt: self.tries, wait, why: error.to_string() }).await;
+        self.conversation.tell(Event::Reconnecting { attempt: self.tries, wait, why: error.cause() }).await;
         let wake = self.wake.map(|time| self.clock.instant(time));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

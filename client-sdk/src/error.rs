@@ -45,6 +45,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What went wrong in a few words, without advice.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::RelayUnreachable { why, .. } | Self::NotARelay { why, .. } | Self::Tls { why, .. } => why.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {

@@ -1,7 +1,7 @@
 //! The four things a program can start, and the handle on what it started.
 
 use crate::driver::{Clock, Conversation, Store, drive};
-use crate::profile::{Profile, this_platform};
+use crate::profile::{NewProfile, Profile, this_platform};
 use crate::{Error, ProfileError, RelayUrl};
 use handfast_protocol::bundle::{CredentialBundle, ReleasedItems};
 use handfast_protocol::device::{AccountId, DeviceInfo, DeviceKey, EnrolledDevice, IdentityPublicKey};
@@ -26,12 +26,14 @@ pub struct Options {
     pub relay: RelayUrl,
     /// Put the relay's address into QR codes that this device shows, if it is short enough.
     pub hint_relay: bool,
+    /// A new device keeps this relay in its profile. Not for a relay that lives only as long as this run.
+    pub remember_relay: bool,
 }
 
 impl Options {
-    /// Options with this relay, hinted at in QR codes.
+    /// Options with this relay, hinted at in QR codes and remembered.
     pub fn new(relay: RelayUrl) -> Self {
-        Self { relay, hint_relay: true }
+        Self { relay, hint_relay: true, remember_relay: true }
     }
 
     fn way(&self) -> Way {
@@ -231,27 +233,28 @@ pub fn join(dir: PathBuf, name: DeviceName, join: Join, options: Options) -> Res
         return Err(WrongWay);
     }
     Ok(Run::start(move |mut conversation| async move {
-        if Profile::holds_account(&dir)? {
-            return Err(ProfileError::AlreadyHasAccount(dir).into());
-        }
         let info = DeviceInfo { name, platform: this_platform() };
+        // Whether the place is free and writable is known before anything is sent. Writing goes on beside the pairing.
+        let mut place = Some(blocking(move || NewProfile::prepare(&dir)).await??);
         loop {
             let way = match &join {
                 Join::Code(code) => Way::EnterCode(code.clone()),
                 Join::ShowQr => options.way(),
                 Join::ReadQr(qr) => Way::ReadQr(qr.clone()),
             };
-            let key = DeviceKey::generate(&mut rand::rng());
-            let device = NewDevice { key: key.clone(), info: info.clone(), enrolled: None };
-            let store =
-                Joining { dir: dir.clone(), key, info: info.clone(), relay: options.relay.clone(), joined: None };
+            let Some(new) = place.take() else { return Err(Failure::Internal.into()) };
+            let device = NewDevice { key: new.key().clone(), info: info.clone(), enrolled: None };
+            let relay = options.remember_relay.then(|| options.relay.clone());
+            let store = Joining { place: Some(new), info: info.clone(), relay, joined: None };
             let (result, store) = new_run(device, Request::Bundle, way, store, &options, &mut conversation).await?;
+            let Some(store) = store else { return Err(Failure::Internal.into()) };
             match result {
                 Ok(()) => {
-                    let profile = store.and_then(|store| store.joined).ok_or(Failure::Internal)?;
+                    let profile = store.joined.ok_or(Failure::Internal)?;
                     return Ok(Outcome::Joined { profile: Box::new(profile) });
                 }
                 Err(Error::Failed(failure)) if matches!(join, Join::ShowQr) && renews_qr(&failure) => {
+                    place = store.place;
                     conversation.tell(Event::OfferOver { failure, next_in: Duration::ZERO }).await;
                 }
                 Err(error) => return Err(error),
@@ -406,6 +409,11 @@ async fn new_run<S: Store>(
     Ok((result.map(drop), store))
 }
 
+/// Runs blocking work beside the async work.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Internal.into())
+}
+
 /// Waits until a new offer may be shown; a cancel ends the run.
 async fn wait_after_burns(profile: &Profile, conversation: &mut Conversation) -> Result<(), Error> {
     let wait = profile.burn_wait(SystemTime::now());
@@ -429,7 +437,10 @@ async fn wait_after_burns(profile: &Profile, conversation: &mut Conversation) ->
 /// Failures after which a trusted device shows a new code by itself.
 fn renews_invitation(failure: &Failure) -> bool {
     burns(failure)
-        || matches!(failure, Failure::Expired | Failure::Crowded | Failure::PeerLost | Failure::PeerCancelled)
+        || matches!(
+            failure,
+            Failure::Expired | Failure::Crowded | Failure::PeerLost | Failure::PeerCancelled | Failure::RelayForgot
+        )
 }
 
 /// Failures that used up an offer with something like a guess.
@@ -473,22 +484,17 @@ impl Store for Releasing {
 }
 
 struct Joining {
-    dir: PathBuf,
-    key: DeviceKey,
+    /// Until it is used.
+    place: Option<NewProfile>,
     info: DeviceInfo,
-    relay: RelayUrl,
+    relay: Option<RelayUrl>,
     joined: Option<Profile>,
 }
 
 impl Store for Joining {
-    fn prepare(&mut self, _: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
-        Err(ProfileError::NotFound(self.dir.clone()))
-    }
-
     fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {
-        if let ToStore::Enrollment(enrollment) = what {
-            let relay = Some(self.relay.clone());
-            self.joined = Some(Profile::enrolled(&self.dir, self.key.clone(), &self.info, &enrollment, relay)?);
+        if let (ToStore::Enrollment(enrollment), Some(place)) = (what, self.place.take()) {
+            self.joined = Some(place.commit(&self.info, &enrollment, self.relay.clone())?);
         }
         Ok(())
     }
@@ -497,10 +503,6 @@ impl Store for Joining {
 struct Unlocking(Option<Box<ReleasedItems>>);
 
 impl Store for Unlocking {
-    fn prepare(&mut self, _: Option<Box<EnrolledDevice>>) -> Result<CredentialBundle, ProfileError> {
-        Err(ProfileError::NotFound(PathBuf::new()))
-    }
-
     fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {
         if let ToStore::Items(items) = what {
             self.0 = Some(items);

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use handfast::{AccountLabel, BundleError, DeviceName, EntryName, MAX_BUNDLE_BYTES, Profile, ProfileError, SecretBytes};
+use handfast::{
+    AccountLabel, BundleError, DeviceName, EntryName, MAX_BUNDLE_BYTES, Profile, ProfileError, SecretBytes,
+};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -158,6 +160,7 @@ fn forgetting_leaves_no_key_and_no_bundle() {
     for file in ["device.key", "bundle.sealed", "profile.json"] {
         assert!(!home.path().join(file).exists(), "{file}");
     }
+    assert!(!home.path().exists());
     assert!(!Profile::holds_account(home.path()).unwrap());
 }
 

@@ -22,7 +22,7 @@ mod time;
 
 pub use enrollment::{
     Approval, CODE_CLAIMABLE_MS, Decision, Engine, Event, Failure, Fault, Input, NewDevice, NewEnrollment, Output,
-    QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, Success, ToStore, TrustedDevice, Way, WrongWay,
+    QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success, ToStore, TrustedDevice, Way, WrongWay,
 };
 pub use handfast_wire as wire;
 pub use message::{MAX_REQUESTED_ENTRIES, Request, VERSION};

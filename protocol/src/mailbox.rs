@@ -65,6 +65,8 @@ pub(crate) struct Mailbox {
     ack_sent: u32,
     settled: bool,
     settled_sent: bool,
+    /// What has arrived is to be acknowledged without waiting for more.
+    ack_due: bool,
     close: Option<CloseReason>,
     close_sent: bool,
     frames: VecDeque<Vec<u8>>,
@@ -102,6 +104,7 @@ impl Mailbox {
             ack_sent: 0,
             settled: false,
             settled_sent: false,
+            ack_due: false,
             close: None,
             close_sent: false,
             frames: VecDeque::new(),
@@ -182,6 +185,11 @@ impl Mailbox {
         self.outgoing.push_back(payload);
     }
 
+    /// Acknowledges at once what has arrived: the peer waits for it.
+    pub(crate) fn acknowledge_now(&mut self) {
+        self.ack_due = true;
+    }
+
     /// This device has accepted its peer: said on the next frame.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
@@ -195,6 +203,11 @@ impl Mailbox {
             self.outgoing.extend(farewell);
         }
         self.close = Some(reason);
+    }
+
+    /// Whether the relay has not yet answered on any socket.
+    pub(crate) fn is_new(&self) -> bool {
+        self.id.is_none()
     }
 
     /// Whether the peer has acknowledged every payload.
@@ -228,7 +241,10 @@ impl Mailbox {
         }
         let unsaid = self.received.wrapping_sub(self.ack_sent);
         let closing = self.close.is_some() && in_flight as usize >= self.outgoing.len();
-        if unsaid >= ACK_AFTER_FRAMES || (self.settled && !self.settled_sent) || (closing && unsaid > 0) {
+        if unsaid >= ACK_AFTER_FRAMES
+            || (self.settled && !self.settled_sent)
+            || ((closing || self.ack_due) && unsaid > 0)
+        {
             let ack = Ack { ack: self.received, flags: self.flags() };
             self.marked_as_said();
             return Some(ClientFrame::Ack(ack).encode());
@@ -300,5 +316,6 @@ impl Mailbox {
     fn marked_as_said(&mut self) {
         self.ack_sent = self.received;
         self.settled_sent = self.settled;
+        self.ack_due = false;
     }
 }

@@ -49,7 +49,17 @@ fn report() {
     println!("{ROUNDS} rounds of {PAIRINGS_PER_ROUND} pairings and their primitives in turn, medians in microseconds");
     println!(
         "{:14} {:>8} {:>10} {:>6} | {:>7} {:>9} {:>7} {:>6} {:>5} | {:>8} {:>6}",
-        "mode", "pairing", "primitives", "ratio", "X-Wing", "ristretto", "Ed25519", "hashes", "AEAD", "messages", "bytes"
+        "mode",
+        "pairing",
+        "primitives",
+        "ratio",
+        "X-Wing",
+        "ristretto",
+        "Ed25519",
+        "hashes",
+        "AEAD",
+        "messages",
+        "bytes"
     );
     for (name, mode, purpose) in RUNS {
         let mut devices = Devices::new();

@@ -117,8 +117,7 @@ fn each_guess_at_a_code_costs_the_code() {
         let (mut rng, now) = (pair.sim.device_rng(), pair.sim.now());
         let guess = handfast_protocol::pairing::code::VerificationCode::generate(code.nameplate(), &mut rng);
         let cast = Cast::new(seed + 100);
-        let engine =
-            Engine::new_device(cast.new, Request::Bundle, Way::EnterCode(guess), now, &mut rng).unwrap();
+        let engine = Engine::new_device(cast.new, Request::Bundle, Way::EnterCode(guess), now, &mut rng).unwrap();
         let guesser = pair.sim.add(engine, rng, 1);
         pair.sim.connect(guesser);
         pair.sim.run();

@@ -97,9 +97,7 @@ fn a_third_claim_after_both_have_settled_is_turned_away_and_the_pair_is_only_tol
 
 #[test]
 fn wrong_digits_end_the_run_on_both_sides_in_both_qr_modes() {
-    for (mode, shows, types) in
-        [(Mode::QrNew, Role::Trusted, Role::New), (Mode::QrTrusted, Role::New, Role::Trusted)]
-    {
+    for (mode, shows, types) in [(Mode::QrNew, Role::Trusted, Role::New), (Mode::QrTrusted, Role::New, Role::Trusted)] {
         let mut pair = Pair::begun(Scenario::enroll(mode, 8), 8);
         pair.until_asked(types, Ask::CheckCode);
         pair.take_ask(types);

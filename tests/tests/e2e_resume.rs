@@ -89,7 +89,8 @@ async fn run(broken: Broken, relay: SocketAddr) -> Vec<String> {
     }
     // How many acknowledgements travel alone depends on the scheduler, so the last frames may not come.
     let happened = if proxy.is_done() { "yes" } else { "not reached" };
-    let cells = [format!("{direction:?}"), format!("{device:?}"), format!("{how:?}"), happened.into(), ended.0, ended.1];
+    let cells =
+        [format!("{direction:?}"), format!("{device:?}"), format!("{how:?}"), happened.into(), ended.0, ended.1];
     [vec![format!("{case:?}"), frame.to_string()], cells.to_vec()].concat()
 }
 

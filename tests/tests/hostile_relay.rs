@@ -18,7 +18,8 @@ use std::rc::Rc;
 /// Changes payloads on their way to a device: given device, number and payload.
 fn on_payload(mut change: impl FnMut(usize, u32, &[u8]) -> Option<Vec<u8>> + 'static) -> Fault {
     Box::new(move |passing| {
-        let (Toward::Device, Ok(RelayFrame::Data(mut data))) = (passing.toward, RelayFrame::decode(passing.frame)) else {
+        let (Toward::Device, Ok(RelayFrame::Data(mut data))) = (passing.toward, RelayFrame::decode(passing.frame))
+        else {
             return Verdict::Pass;
         };
         match change(passing.device, data.seq, &data.payload) {
@@ -187,7 +188,15 @@ fn chunks_arrive(order: impl Fn(u32) -> u32 + Clone + 'static) -> Pair {
 fn chunks_of_a_grant_arrive_whole_and_in_order_or_not_at_all() {
     chunks_arrive(|index| index).assert_success();
     let disturbed = [
-        chunks_arrive(|index| if index == 2 { 3 } else if index == 3 { 2 } else { index }),
+        chunks_arrive(|index| {
+            if index == 2 {
+                3
+            } else if index == 3 {
+                2
+            } else {
+                index
+            }
+        }),
         chunks_arrive(|index| if index > 2 { index - 1 } else { index }),
         chunks_arrive(|index| if index >= 2 { index + 1 } else { index }),
         chunks_arrive(|index| if index == 0 { 1 } else { index }),
@@ -237,7 +246,11 @@ fn an_offer_with_another_key_does_not_survive_cpace() {
 
 #[test]
 fn keys_of_low_order_in_an_offer_are_refused_before_anything_is_sealed_to_them() {
-    for low_order in [[0; 32], { let mut one = [0; 32]; one[0] = 1; one }] {
+    for low_order in [[0; 32], {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    }] {
         let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 7), 7);
         pair.sim.fault = Some(on_payload(move |_, _, payload| {
             (payload[1] == 0).then(|| {
@@ -296,8 +309,14 @@ fn hints() -> Vec<RelayFrame> {
     let mut hints: Vec<_> =
         [Done, Cancelled, Burned, Expired, Failed].map(|reason| RelayFrame::PeerClosed { reason }).into();
     hints.extend(
-        [EndReason::Expired, EndReason::Crowded, EndReason::ClaimTimedOut, EndReason::ShuttingDown, EndReason::Replaced]
-            .map(|reason| RelayFrame::Ended { reason }),
+        [
+            EndReason::Expired,
+            EndReason::Crowded,
+            EndReason::ClaimTimedOut,
+            EndReason::ShuttingDown,
+            EndReason::Replaced,
+        ]
+        .map(|reason| RelayFrame::Ended { reason }),
     );
     let codes = [
         ErrorCode::Malformed,
@@ -418,7 +437,8 @@ fn frames_out_of_turn_are_the_relays_fault() {
         network: Network::Same,
         lifetime,
     });
-    let allocated = RelayFrame::Allocated { nameplate: Nameplate::new(1).unwrap(), mailbox: MailboxId([1; 16]), lifetime };
+    let allocated =
+        RelayFrame::Allocated { nameplate: Nameplate::new(1).unwrap(), mailbox: MailboxId([1; 16]), lifetime };
     let resumed = RelayFrame::Resumed { received: 1, peer: PeerState::Present, lifetime };
     for frame in [
         data(9, 0),
@@ -470,8 +490,7 @@ fn a_relay_cannot_keep_a_run_alive_for_longer_than_the_protocol_allows() {
     let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 14), 14);
     let (mut rng, now) = (pair.sim.device_rng(), pair.sim.now());
     let trusted = pair.scenario.cast.trusted.clone();
-    let engine =
-        handfast_protocol::Engine::trusted(trusted, handfast_protocol::Way::ShowCode, now, &mut rng).unwrap();
+    let engine = handfast_protocol::Engine::trusted(trusted, handfast_protocol::Way::ShowCode, now, &mut rng).unwrap();
     let index = pair.sim.add(engine, rng, 1);
     pair.sim.connect(index);
     let lifetime = Lifetime { remaining_ms: u32::MAX, linger_ms: u32::MAX, max_ms: u32::MAX };
@@ -533,11 +552,12 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ]);
     let end = prop::sample::select(hints()).prop_map(|frame| frame.encode());
     let bytes = prop::collection::vec(any::<u8>(), 0..60);
-    let typed = (prop::sample::select(vec![5_u8, 6, 0x81, 0x82, 0x83, 0x8a]), prop::collection::vec(any::<u8>(), 0..60))
-        .prop_map(|(kind, mut bytes)| {
-            bytes.insert(0, kind);
-            bytes
-        });
+    let typed =
+        (prop::sample::select(vec![5_u8, 6, 0x81, 0x82, 0x83, 0x8a]), prop::collection::vec(any::<u8>(), 0..60))
+            .prop_map(|(kind, mut bytes)| {
+                bytes.insert(0, kind);
+                bytes
+            });
     prop_oneof![3 => data, 3 => quiet, 1 => ack, 1 => end, 1 => bytes, 1 => typed]
 }
 

@@ -5,7 +5,9 @@ use handfast_protocol::pairing::Mode;
 use handfast_protocol::wire::limits::{
     CLAIM_WITHOUT_DATA_MS, MAILBOX_LIFETIME_MS, MAILBOX_LINGER_MS, MAILBOX_MAX_LIFETIME_MS,
 };
-use handfast_protocol::{CODE_CLAIMABLE_MS, Event, Failure, QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, Success};
+use handfast_protocol::{
+    CODE_CLAIMABLE_MS, Event, Failure, QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success,
+};
 use handfast_tests::sim::{Ask, Pair, Role, Scenario, Toward, Verdict};
 
 const MODES: [(Mode, u32); 3] =
@@ -234,4 +236,21 @@ fn time_that_goes_back_counts_as_the_last_one() {
     assert!(engine.poll().is_none());
     pair.sim.advance(1);
     assert_eq!(pair.failure(Role::Trusted), &Failure::Expired);
+}
+
+#[test]
+fn a_relay_that_never_answers_is_given_up_after_thirty_seconds() {
+    for scenario in Scenario::all(12) {
+        let mut pair = Pair::shown(scenario, 12);
+        pair.sim.fault = Some(Box::new(|passing| {
+            let to_reader = passing.device == 1 && passing.toward == Toward::Device;
+            if to_reader { Verdict::Drop } else { Verdict::Pass }
+        }));
+        pair.read();
+        let reader = pair.scenario.displayer().other();
+        pair.sim.advance(u64::from(RELAY_ANSWER_MS) - 1);
+        assert_eq!(pair.outcome(reader), None);
+        pair.sim.advance(1);
+        assert_eq!(pair.failure(reader), &Failure::RelayMisbehaved);
+    }
 }

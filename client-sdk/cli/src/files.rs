@@ -35,13 +35,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
     write().map(drop).map_err(|error| cannot("write", path, &error))
 }
 
-/// Whether files can be made in a folder, or in the one that would hold it.
-pub(crate) fn is_writable(folder: &Path) -> io::Result<()> {
-    let absolute = std::path::absolute(folder)?;
-    let existing = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(&absolute);
-    temporary_in(existing).map(drop)
-}
-
 /// A file that only its owner can read, and that goes unless it is kept.
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     // The error itself would name the temporary file.
@@ -102,17 +95,6 @@ mod tests {
         assert!(path.exists());
         drop(file);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_folder_is_writable_if_it_can_be_made() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(is_writable(folder.path()).is_ok());
-        assert!(is_writable(&folder.path().join("a/b")).is_ok());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left there");
-        let file = folder.path().join("file");
-        std::fs::write(&file, b"").unwrap();
-        assert!(is_writable(&file).is_err());
     }
 
     #[test]

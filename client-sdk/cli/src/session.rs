@@ -367,7 +367,7 @@ fn profile_exit(error: &ProfileError) -> Exit {
         ProfileError::NotFound(_) => Exit::NoProfile,
         ProfileError::AlreadyHasAccount(_) => Exit::AlreadyEnrolled,
         ProfileError::Damaged { .. } => Exit::ProfileDamaged,
-        ProfileError::Io { .. } => Exit::ProfileUnwritable,
+        ProfileError::Io { .. } | ProfileError::Busy(_) => Exit::ProfileUnwritable,
         ProfileError::Bundle(_) => Exit::BadBundle,
         _ => Exit::Internal,
     }

@@ -1,7 +1,7 @@
 //! Files that only their owner can read and that are replaced whole or not at all.
 
 use rand::Rng;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -21,12 +21,27 @@ pub(super) struct FileError {
 }
 
 /// A directory of small private files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Directory(PathBuf);
 
 /// Held while files are changed. Other processes wait.
+#[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
+}
+
+/// New content for a file, written but not yet under its name. Dropped before that, it is gone.
+pub(super) struct Pending {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    named: bool,
+}
+
+impl FileError {
+    pub(super) fn interrupted(path: &Path) -> Self {
+        failed("write", path)(io::ErrorKind::Interrupted.into())
+    }
 }
 
 impl Directory {
@@ -49,10 +64,25 @@ impl Directory {
     }
 
     pub(super) fn lock(&self) -> Result<Lock, FileError> {
-        let path = self.0.join(LOCK_FILE);
-        let file = private().create(true).truncate(false).open(&path).map_err(failed("create", &path))?;
+        let (path, file) = self.lock_file()?;
         file.lock().map_err(failed("lock", &path))?;
         Ok(Lock { _file: file })
+    }
+
+    /// `None` if somebody else holds the lock.
+    pub(super) fn try_lock(&self) -> Result<Option<Lock>, FileError> {
+        let (path, file) = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+        }
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File), FileError> {
+        let path = self.0.join(LOCK_FILE);
+        let file = private().create(true).truncate(false).open(&path).map_err(failed("create", &path))?;
+        Ok((path, file))
     }
 
     /// The content of a file; `None` if there is none.
@@ -72,18 +102,17 @@ impl Directory {
     /// Replaces a file: all of the new content is on disk before the name points to it. The name itself is on disk after
     /// [`Directory::sync`].
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        self.begin(name, bytes)?.finish()
+    }
+
+    /// Writes new content for a file beside it. [`Pending::finish`] makes it the file.
+    pub(super) fn begin(&self, name: &str, bytes: &[u8]) -> Result<Pending, FileError> {
         let path = self.0.join(name);
         let temporary = self.0.join(format!("{name}.{:016x}{TEMPORARY_SUFFIX}", rand::rng().next_u64()));
-        let written = (|| {
-            let mut file = private().create_new(true).open(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        })();
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            failed("write", &path)(error)
-        })
+        let file = private().create_new(true).open(&temporary).map_err(failed("create", &temporary))?;
+        let mut pending = Pending { file, temporary, path, named: false };
+        pending.file.write_all(bytes).map_err(failed("write", &pending.path))?;
+        Ok(pending)
     }
 
     /// Puts the names on disk.
@@ -110,6 +139,16 @@ impl Directory {
         found.filter(|name| name.ends_with(TEMPORARY_SUFFIX) || names.contains(&name.as_str())).collect()
     }
 
+    /// Removes the directory with its lock, if nothing else is in it. Only under the lock.
+    pub(super) fn remove_if_empty(&self) {
+        let only_lock =
+            fs::read_dir(&self.0).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == LOCK_FILE));
+        if only_lock {
+            let _ = fs::remove_file(self.0.join(LOCK_FILE));
+            let _ = fs::remove_dir(&self.0);
+        }
+    }
+
     /// Overwrites a file with zeros and removes it.
     pub(super) fn wipe(&self, name: &str) -> Result<(), FileError> {
         let path = self.0.join(name);
@@ -123,6 +162,34 @@ impl Directory {
         match wiped {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Pending {
+    /// Content on disk, then the name.
+    pub(super) fn finish(self) -> Result<(), FileError> {
+        self.sync()?.name()
+    }
+
+    /// The content is on disk.
+    pub(super) fn sync(self) -> Result<Self, FileError> {
+        self.file.sync_all().map_err(failed("write", &self.path))?;
+        Ok(self)
+    }
+
+    /// The name points to the content.
+    pub(super) fn name(mut self) -> Result<(), FileError> {
+        fs::rename(&self.temporary, &self.path).map_err(failed("write", &self.path))?;
+        self.named = true;
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.named {
+            let _ = fs::remove_file(&self.temporary);
         }
     }
 }

@@ -7,7 +7,7 @@
 mod files;
 mod format;
 
-use files::{Directory, FileError};
+use files::{Directory, FileError, Lock};
 use format::{DeviceEntry, ProfileFile};
 use handfast_protocol::bundle::{BundleError, CredentialBundle};
 use handfast_protocol::device::{Account, DeviceInfo, DeviceKey, EnrolledDevice, Enroller, Genesis, IdentityPublicKey};
@@ -16,6 +16,7 @@ use handfast_protocol::text::{AccountLabel, DeviceName, Platform};
 use handfast_protocol::{NewDevice, NewEnrollment, TrustedDevice};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::RelayUrl;
@@ -99,6 +100,9 @@ pub enum ProfileError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Another process is making a device here.
+    #[error("another command is using {0}: wait until it is done, or use another --profile")]
+    Busy(PathBuf),
     /// The bundle cannot be sealed or is over its limit.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -107,9 +111,9 @@ pub enum ProfileError {
 impl Profile {
     /// Makes an account on its first device. Errors: [`ProfileError::AlreadyHasAccount`], [`ProfileError::Io`].
     pub fn init(dir: &Path, label: AccountLabel, name: DeviceName) -> Result<Self, ProfileError> {
-        let mut rng = rand::rng();
-        let key = DeviceKey::generate(&mut rng);
-        let account = Genesis::sign(label.clone(), &key, &mut rng).account();
+        let place = NewProfile::prepare(dir)?;
+        let (mut rng, key) = (rand::rng(), place.key());
+        let account = Genesis::sign(label.clone(), key, &mut rng).account();
         let sign_in_secret = Secret::<32>::random(&mut rng);
         let bundle = CredentialBundle::new(
             account.id,
@@ -117,8 +121,8 @@ impl Profile {
             Secret::random(&mut rng),
             SecretBytes::new(sign_in_secret.expose().to_vec()),
         );
-        let file = ProfileFile::new(&account, &DeviceInfo { name, platform: this_platform() }, &key, None);
-        Self::create(dir, key, &bundle, file)
+        let file = ProfileFile::new(&account, &DeviceInfo { name, platform: this_platform() }, key, None);
+        place.finish(&bundle, file)
     }
 
     /// Opens the device in this directory. Errors: [`ProfileError::NotFound`], [`ProfileError::Damaged`],
@@ -240,6 +244,7 @@ impl Profile {
         }
         self.dir.remove_leftovers(&[])?;
         self.dir.sync()?;
+        self.dir.remove_if_empty();
         Ok(())
     }
 
@@ -271,35 +276,6 @@ impl Profile {
     /// Writes the record of a device: one that may soon hold the bundle, or one that has confirmed.
     pub(crate) fn record_device(&mut self, device: &EnrolledDevice) -> Result<(), ProfileError> {
         self.change(|file| file.put_device(DeviceEntry::new(device, SystemTime::now())))
-    }
-
-    /// Stores a new enrollment. Errors as for [`Profile::init`]; then the directory holds no account.
-    pub(crate) fn enrolled(
-        dir: &Path,
-        key: DeviceKey,
-        info: &DeviceInfo,
-        enrollment: &NewEnrollment,
-        relay: Option<RelayUrl>,
-    ) -> Result<Self, ProfileError> {
-        let mut file = ProfileFile::new(&enrollment.account, info, &key, Some(&enrollment.enroller));
-        file.set_relay(relay);
-        Self::create(dir, key, &enrollment.bundle, file)
-    }
-
-    fn create(dir: &Path, key: DeviceKey, bundle: &CredentialBundle, file: ProfileFile) -> Result<Self, ProfileError> {
-        let dir = Directory::create(dir)?;
-        let _lock = dir.lock()?;
-        if dir.read(PROFILE_FILE)?.is_some() {
-            return Err(ProfileError::AlreadyHasAccount(dir.path().to_owned()));
-        }
-        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
-        dir.write(KEY_FILE, &format::encode_key(&key))?;
-        dir.write(BUNDLE_FILE, &bundle.seal(&key, &mut rand::rng())?)?;
-        // Both names must be on disk before the one that says there is an account.
-        dir.sync()?;
-        dir.write(PROFILE_FILE, &file.encode()?)?;
-        dir.sync()?;
-        Self::loaded(dir, key, file)
     }
 
     fn loaded(dir: Directory, key: DeviceKey, file: ProfileFile) -> Result<Self, ProfileError> {
@@ -334,6 +310,89 @@ impl Profile {
     }
 }
 
+/// A device in the making: its key is on its way to the disk, and nobody else can make one in the same directory. Dropped
+/// unfinished, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct NewProfile {
+    dir: Directory,
+    key: DeviceKey,
+    key_written: Option<JoinHandle<Result<(), FileError>>>,
+    finished: bool,
+    _lock: Lock,
+}
+
+impl NewProfile {
+    /// Errors: [`ProfileError::AlreadyHasAccount`], [`ProfileError::Busy`], [`ProfileError::Io`].
+    pub(crate) fn prepare(path: &Path) -> Result<Self, ProfileError> {
+        let dir = Directory::create(path)?;
+        let lock = dir.try_lock()?.ok_or_else(|| ProfileError::Busy(path.to_owned()))?;
+        if dir.read(PROFILE_FILE)?.is_some() {
+            return Err(ProfileError::AlreadyHasAccount(path.to_owned()));
+        }
+        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
+        let key = DeviceKey::generate(&mut rand::rng());
+        // That this place can be written to is known now; waiting for the disk goes on beside the pairing.
+        let file = dir.begin(KEY_FILE, &format::encode_key(&key))?;
+        let key_written = Some(std::thread::spawn(move || file.finish()));
+        Ok(Self { dir, key, key_written, finished: false, _lock: lock })
+    }
+
+    pub(crate) fn key(&self) -> &DeviceKey {
+        &self.key
+    }
+
+    /// Stores an enrollment, all of it or nothing.
+    pub(crate) fn commit(
+        self,
+        info: &DeviceInfo,
+        enrollment: &NewEnrollment,
+        relay: Option<RelayUrl>,
+    ) -> Result<Profile, ProfileError> {
+        let mut file = ProfileFile::new(&enrollment.account, info, &self.key, Some(&enrollment.enroller));
+        file.set_relay(relay);
+        self.finish(&enrollment.bundle, file)
+    }
+
+    fn finish(mut self, bundle: &CredentialBundle, file: ProfileFile) -> Result<Profile, ProfileError> {
+        let sealed = bundle.seal(&self.key, &mut rand::rng())?;
+        let bundle_file = self.dir.begin(BUNDLE_FILE, &sealed)?;
+        let profile_file = self.dir.begin(PROFILE_FILE, &file.encode()?)?;
+        // Three files, one wait.
+        let profile_file = std::thread::scope(|scope| {
+            let profile_synced = scope.spawn(|| profile_file.sync());
+            bundle_file.finish()?;
+            profile_synced.join().unwrap_or_else(|_| Err(FileError::interrupted(self.dir.path())))
+        })?;
+        self.wait_for_key()?;
+        // Both names must be on disk before the one that says there is an account.
+        self.dir.sync()?;
+        profile_file.name()?;
+        self.dir.sync()?;
+        self.finished = true;
+        Profile::loaded(self.dir.clone(), self.key.clone(), file)
+    }
+
+    fn wait_for_key(&mut self) -> Result<(), FileError> {
+        match self.key_written.take().map(JoinHandle::join) {
+            Some(Ok(written)) => written,
+            Some(Err(_)) => Err(FileError::interrupted(self.dir.path())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for NewProfile {
+    fn drop(&mut self) {
+        let _ = self.wait_for_key();
+        if !self.finished {
+            // The profile file first: without it, the rest is no account.
+            let _ = self.dir.wipe(PROFILE_FILE);
+            let _ = self.dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE]);
+            self.dir.remove_if_empty();
+        }
+    }
+}
+
 /// What this machine says of itself.
 pub(crate) fn this_platform() -> Platform {
     let text = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
@@ -347,8 +406,8 @@ fn roll_back(dir: &Directory) -> Result<(), ProfileError> {
     if !dir.has_leftovers(&[KEY_FILE, BUNDLE_FILE]) {
         return Ok(());
     }
-    let _lock = dir.lock()?;
-    // Another process may have been about to finish.
+    // Whoever holds the lock is at work here: what looks left over is not.
+    let Some(_lock) = dir.try_lock()? else { return Ok(()) };
     if dir.read(PROFILE_FILE)?.is_none() {
         dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
     }

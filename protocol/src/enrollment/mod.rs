@@ -37,6 +37,8 @@ use rand_core::CryptoRng;
 pub const CODE_CLAIMABLE_MS: u32 = 5 * 60 * 1000;
 /// How long a QR code can be claimed: 2 minutes.
 pub const QR_CLAIMABLE_MS: u32 = 2 * 60 * 1000;
+/// How long a relay may take to answer the first frame: 30 s.
+pub const RELAY_ANSWER_MS: u32 = 30 * 1000;
 /// How long a new device that has stored the bundle waits for word that its receipt arrived.
 pub const RECEIPT_LINGER_MS: u32 = 10 * 1000;
 
@@ -232,6 +234,8 @@ struct Cx {
     mailbox: Mailbox,
     outputs: VecDeque<Output>,
     network: Network,
+    /// When the relay must have made or found the mailbox. From then on the mailbox has a deadline of its own.
+    answer_due: Option<Time>,
     /// Displayer: when the offer expires unclaimed.
     claimable_until: Option<Time>,
     claimed: bool,
@@ -334,6 +338,7 @@ impl Engine {
             mailbox,
             outputs: VecDeque::new(),
             network: Network::Unknown,
+            answer_due: None,
             claimable_until: None,
             claimed: false,
             linger_until: None,
@@ -344,8 +349,14 @@ impl Engine {
 
     fn input(&mut self, input: Input<'_>, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
         match input {
-            Input::Connected => self.cx.mailbox.connected(),
-            Input::Disconnected => self.cx.mailbox.disconnected(),
+            Input::Connected => {
+                self.cx.mailbox.connected();
+                self.cx.answer_due = self.cx.mailbox.is_new().then(|| self.cx.now.plus_ms(RELAY_ANSWER_MS));
+            }
+            Input::Disconnected => {
+                self.cx.mailbox.disconnected();
+                self.cx.answer_due = None;
+            }
             Input::Tick => {}
             Input::Frame(bytes) => return self.frame(bytes, rng),
             Input::Decision(decision) => return self.step(Step::Decision(decision), rng),
@@ -377,6 +388,7 @@ impl Engine {
         match event {
             MailboxEvent::Ready { nameplate, slot, network } => {
                 self.cx.network = network;
+                self.cx.answer_due = None;
                 self.step(Step::Ready { nameplate, slot }, rng)
             }
             MailboxEvent::PeerHere(network) => {
@@ -440,6 +452,9 @@ impl Engine {
         if self.cx.has_passed(self.cx.linger_until) {
             return Err(Stop { result: Ok(self.success()), farewell: None });
         }
+        if self.cx.has_passed(self.cx.answer_due) {
+            return self.step(Step::Lost(Failure::RelayMisbehaved), rng);
+        }
         let ended = self.cx.has_passed(self.cx.mailbox.deadline());
         if ended { self.step(Step::Lost(Failure::Expired), rng) } else { Ok(()) }
     }
@@ -470,7 +485,7 @@ impl Cx {
     /// The next time at which something is due. One that has passed was dealt with when it did.
     fn next_deadline(&self) -> Option<Time> {
         let unclaimed = self.claimable_until.filter(|_| !self.claimed);
-        let deadlines = [unclaimed, self.linger_until, self.mailbox.deadline()];
+        let deadlines = [self.answer_due, unclaimed, self.linger_until, self.mailbox.deadline()];
         deadlines.into_iter().flatten().filter(|deadline| *deadline > self.now).min()
     }
 

@@ -74,7 +74,7 @@ pub enum Failure {
         /// When to come back.
         retry_after_ms: u32,
     },
-    /// The relay broke its own protocol.
+    /// The relay broke its own protocol, or does not answer.
     RelayMisbehaved,
 
     // The person here.
@@ -247,7 +247,7 @@ impl fmt::Display for Failure {
             Self::RelayForgot => "the relay no longer knows this run, perhaps it restarted: start again",
             Self::RelayShutDown => "the relay is shutting down: start again in a minute, or use another relay",
             Self::RelayRefused { code, .. } => return relay_refused(f, *code),
-            Self::RelayMisbehaved => "the relay sent something that is not allowed: check its address and version",
+            Self::RelayMisbehaved => "the relay does not answer as a relay does: check its address and version",
             Self::Cancelled => "cancelled",
             Self::RefusedHere => "refused",
             Self::StoreFailed => "this device could not read or store what it needed: check disk and permissions, then start again",

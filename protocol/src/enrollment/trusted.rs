@@ -314,6 +314,8 @@ impl Trusted {
         if self.kind.purpose == Purpose::Unlock {
             return Err(Stop { result: Ok(Success::Unlocked), farewell: None });
         }
+        // The new device waits for this, and has no use for waiting until the record is on disk.
+        cx.mailbox.acknowledge_now();
         let record = record(&peer, &statement, true);
         cx.outputs.push_back(Output::Store(ToStore::Confirmed(Box::new(record))));
         Ok(State::AwaitStored)

@@ -95,7 +95,8 @@ impl Home {
         assert_eq!(new.account(), old.account());
         assert_eq!(new.enroller().unwrap().identity, old.identity());
         assert_ne!(new.identity(), old.identity());
-        let known: Vec<_> = old.devices().iter().map(|record| (record.device.identity, record.device.confirmed)).collect();
+        let known: Vec<_> =
+            old.devices().iter().map(|record| (record.device.identity, record.device.confirmed)).collect();
         assert_eq!(known, [(new.identity(), true)]);
     }
 
@@ -247,7 +248,8 @@ impl Watched {
 pub async fn pair(case: Case, home: &Home, trusted: Side, new: Side) -> (Watched, Watched) {
     let table = Table::new();
     if case.trusted_displays() {
-        let trusted = tokio::spawn(watch(start_trusted(case, home, &trusted.relay, None), table.clone(), trusted.react));
+        let trusted =
+            tokio::spawn(watch(start_trusted(case, home, &trusted.relay, None), table.clone(), trusted.react));
         let new = tokio::spawn(watch(start_new(case, home, &new.relay, Some(table.shown().await)), table, new.react));
         (soon("the trusted device", trusted).await.unwrap(), soon("the new device", new).await.unwrap())
     } else {
@@ -290,11 +292,7 @@ pub fn start_new(case: Case, home: &Home, relay: &str, shown: Option<Shown>) -> 
 }
 
 /// Sees a run to its end. What it shows lies on the table, what it asks for is taken from there.
-pub async fn watch(
-    mut run: Run,
-    table: Table,
-    mut react: impl FnMut(&Event, &Decisions) -> Reaction,
-) -> Watched {
+pub async fn watch(mut run: Run, table: Table, mut react: impl FnMut(&Event, &Decisions) -> Reaction) -> Watched {
     let decisions = run.decisions();
     let (mut events, mut log) = (Vec::new(), format!("{run:?} {decisions:?}\n"));
     while let Some(event) = run.next().await {

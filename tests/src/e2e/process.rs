@@ -1,6 +1,7 @@
 //! `handfast` and `handfast-relay` as separate processes. Each ends with the value that stands for it.
 
 use super::soon;
+use handfast::VerificationCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -290,7 +291,8 @@ impl Session {
 
     /// Waits for its end.
     pub async fn end(mut self) -> Ended {
-        let status = soon(&format!("the end after {:?}; {}", self.seen, self.stderr.lock().unwrap()), self.child.wait()).await;
+        let status =
+            soon(&format!("the end after {:?}; {}", self.seen, self.stderr.lock().unwrap()), self.child.wait()).await;
         let stdout = self.stdout.await.unwrap();
         self.stderr_end.await.unwrap();
         let stderr = self.stderr.lock().unwrap().clone();
@@ -360,6 +362,15 @@ pub async fn finish(mut command: Command, input: &[u8]) -> Ended {
     let output = soon("the end of a command", child.wait_with_output()).await.unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     Ended { status: output.status, stdout: output.stdout, stderr }
+}
+
+/// A code that could have been shown in place of this one: the same nameplate, another secret, no typing mistake.
+pub fn another_code(code: &str) -> String {
+    let (start, end) = code.split_at(code.len() - 2);
+    let symbols = || "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars();
+    let mut candidates = symbols().flat_map(|one| symbols().map(move |two| format!("{one}{two}")));
+    let other = candidates.find(|last| last != end && format!("{start}{last}").parse::<VerificationCode>().is_ok());
+    format!("{start}{}", other.expect("one in 32 is a code"))
 }
 
 /// Sends SIGKILL, to a process that may have ended.

@@ -1,10 +1,10 @@
 //! A proxy between one device and the relay that counts frames and can break the connection after any of them.
 
 use futures_util::{SinkExt, StreamExt};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -55,6 +55,8 @@ pub struct Proxy {
 }
 
 struct Shared {
+    /// What the relay sees.
+    from: Ipv4Addr,
     relay: Mutex<SocketAddr>,
     plan: Mutex<Option<Plan>>,
     connections: watch::Sender<usize>,
@@ -66,9 +68,19 @@ struct Shared {
 impl Proxy {
     /// A proxy for the relay at this address.
     pub async fn start(relay: SocketAddr, plan: Option<Plan>) -> Self {
+        Self::start_from(Ipv4Addr::LOCALHOST, relay, plan).await
+    }
+
+    /// A proxy that the relay sees in another network than everybody else here.
+    pub async fn start_elsewhere(relay: SocketAddr) -> Self {
+        Self::start_from(Ipv4Addr::new(127, 0, 0, 2), relay, None).await
+    }
+
+    async fn start_from(from: Ipv4Addr, relay: SocketAddr, plan: Option<Plan>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            from,
             relay: Mutex::new(relay),
             plan: Mutex::new(plan),
             connections: watch::Sender::new(0),
@@ -107,7 +119,13 @@ impl Proxy {
 
     /// Sends later connections to another relay.
     pub fn redirect(&self, relay: SocketAddr) {
-        *self.shared.relay.lock().unwrap() = relay;
+        self.redirector()(relay);
+    }
+
+    /// [`Proxy::redirect`], to call from elsewhere.
+    pub fn redirector(&self) -> Arc<dyn Fn(SocketAddr) + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |relay| *shared.relay.lock().unwrap() = relay)
     }
 
     /// Cuts every open connection now.
@@ -161,7 +179,9 @@ async fn pass(device: TcpStream, shared: &Shared) -> Option<()> {
     };
     let mut device = accept_hdr_async(device, note_path).await.ok()?;
     let address = *shared.relay.lock().unwrap();
-    let relay = TcpStream::connect(address).await.ok()?;
+    let socket = TcpSocket::new_v4().ok()?;
+    socket.bind((shared.from, 0).into()).ok()?;
+    let relay = socket.connect(address).await.ok()?;
     relay.set_nodelay(true).ok()?;
     let (mut relay, _) = client_async(format!("ws://{address}{path}"), relay).await.ok()?;
     loop {

@@ -9,7 +9,9 @@ use handfast_protocol::pairing::qr::QrPayload;
 use handfast_protocol::pairing::{Mode, Purpose};
 use handfast_protocol::secret::{Secret, SecretBytes};
 use handfast_protocol::text::{AccountLabel, DeviceName, EntryName, Platform};
-use handfast_protocol::{Decision, Engine, Event, Failure, Input, NewDevice, Request, Success, ToStore, TrustedDevice, Way};
+use handfast_protocol::{
+    Decision, Engine, Event, Failure, Input, NewDevice, Request, Success, ToStore, TrustedDevice, Way,
+};
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 
@@ -365,9 +367,7 @@ fn add(sim: &mut Sim, scenario: &Scenario, role: Role, read: Option<Way>) -> usi
     let (mut rng, now) = (sim.device_rng(), sim.now());
     let engine = match role {
         Role::Trusted => Engine::trusted(scenario.cast.trusted.clone(), way, now, &mut rng),
-        Role::New => {
-            Engine::new_device(scenario.cast.new.clone(), scenario.request.clone(), way, now, &mut rng)
-        }
+        Role::New => Engine::new_device(scenario.cast.new.clone(), scenario.request.clone(), way, now, &mut rng),
     };
     sim.add(engine.unwrap(), rng, scenario.networks[role as usize])
 }

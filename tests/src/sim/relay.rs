@@ -208,13 +208,7 @@ impl Relay {
         }
     }
 
-    fn join(
-        &mut self,
-        connection: ConnectionId,
-        id: [u8; 16],
-        token: ResumeToken,
-        now: u64,
-    ) -> Result<(), ErrorCode> {
+    fn join(&mut self, connection: ConnectionId, id: [u8; 16], token: ResumeToken, now: u64) -> Result<(), ErrorCode> {
         let mailbox = self.mailboxes.get_mut(&id).unwrap();
         let slot = match mailbox.slot_of(&token) {
             Some(slot) => slot,

@@ -5,7 +5,6 @@ use super::{Context, device_name, entries};
 use crate::args;
 use crate::args::{Answers, Approve, Invite, ReadQr, Serve, ServeAddr, Unlock};
 use crate::exit::{Exit, Failed};
-use crate::files;
 use crate::qr;
 use crate::serve::{self, Served};
 use crate::session::{Script, code_typo};
@@ -57,12 +56,6 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
     if Profile::holds_account(&dir)? {
         return Err(handfast::ProfileError::AlreadyHasAccount(dir).into());
     }
-    // Found out later, it would cost the code.
-    files::is_writable(&dir).map_err(|error| {
-        let message =
-            format!("cannot write to {}: {error}; give another --profile, or mend its permissions", dir.display());
-        Failed::new(Exit::ProfileUnwritable, message)
-    })?;
     let name = device_name(args.name)?;
     let configured = cx.relay(None);
     let mut relay = configured.clone();
@@ -91,15 +84,11 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
         answers: only_check_code(args.check_code),
         qr_png: args.show.qr_png,
     };
-    let run = handfast::join(dir, name, way, Options::new(relay.clone())).map_err(wrong_way)?;
-    let mut outcome = cx.session.drive(run, script).await;
+    // One that was served here, or accepted once, is not a relay to come back to.
+    let options = Options { remember_relay: relay == configured, ..Options::new(relay) };
+    let run = handfast::join(dir, name, way, options).map_err(wrong_way)?;
+    let outcome = cx.session.drive(run, script).await;
     stop(served).await;
-    if let Ok(Outcome::Joined { profile }) = &mut outcome
-        && relay != configured
-    {
-        // Served here, or accepted once: not a relay to come back to.
-        profile.set_relay(cx.global.relay.clone())?;
-    }
     cx.outcome(outcome?)
 }
 

@@ -45,8 +45,8 @@ pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Arc<Store>,
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, mut seat)) = opening.await else { return };
-    let end = relay(&mut socket, &mut seat, store.config()).await;
+    let Some((mut socket, seat)) = opening.await else { return };
+    let end = relay(&mut socket, &seat, store.config()).await;
     drop(seat);
     Box::pin(close(socket, end)).await;
 }
@@ -127,7 +127,7 @@ enum End {
 }
 
 /// Moves frames both ways until this connection ends.
-async fn relay(socket: &mut Socket, seat: &mut Seat, config: &Config) -> End {
+async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> End {
     let mut times = Times::new();
     let mut timer = pin!(sleep_until(times.next(config)));
     loop {
@@ -172,7 +172,7 @@ enum Event {
 /// counted. Input is read in any case, so two devices that both write first cannot block each other.
 fn next_event(
     socket: &mut Socket,
-    seat: &mut Seat,
+    seat: &Seat,
     times: &mut Times,
     mut timer: Pin<&mut Sleep>,
     config: &Config,
@@ -200,8 +200,6 @@ fn next_event(
     if let Poll::Ready(received) = Pin::new(&mut *socket).poll_next(cx) {
         return Poll::Ready(Event::Input(received));
     }
-    // Nothing more has arrived for now: what has may leave.
-    seat.wake_peer();
     timer.poll(cx).map(|()| Event::Timer)
 }
 
@@ -210,7 +208,7 @@ fn send(socket: &mut Socket, message: Message) -> Result<(), End> {
     Pin::new(socket).start_send(message).map_err(|_| End::Dead)
 }
 
-fn receive(seat: &mut Seat, received: Result<Message, Error>) -> Result<(), End> {
+fn receive(seat: &Seat, received: Result<Message, Error>) -> Result<(), End> {
     let bytes = match received {
         Ok(Message::Binary(bytes)) => bytes,
         Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(()),

@@ -47,8 +47,6 @@ pub(crate) struct Seat {
     id: MailboxId,
     slot: Slot,
     connection: ConnectionId,
-    /// The peer's socket has frames to send and does not know it yet.
-    unwoken: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -142,7 +140,7 @@ impl Store {
         for id in ids {
             if let Some(entered) = registry.mailboxes.get(&id) {
                 let mailbox = Arc::clone(&entered.mailbox);
-                self.step(&mailbox, |mailbox| mailbox.end(reason));
+                self.step(&mailbox, 0, |mailbox| mailbox.end(reason));
                 self.remove(&mut registry, id, &mailbox);
             }
         }
@@ -173,7 +171,7 @@ impl Store {
             let Some(mailbox) = registry.mailboxes.get(&id).map(|entered| Arc::clone(&entered.mailbox)) else {
                 continue;
             };
-            let (over, deadline) = self.step(&mailbox, |mailbox| {
+            let (over, deadline) = self.step(&mailbox, 0, |mailbox| {
                 mailbox.on_time(now, &self.config);
                 (mailbox.is_over(), mailbox.next_deadline(&self.config))
             });
@@ -223,7 +221,7 @@ impl Store {
         received: u32,
     ) -> Answer {
         let mailbox = self.find(&mut self.registry(), id).ok_or_else(|| error(ErrorCode::NoSuchMailbox))?;
-        let answer = self.step(&mailbox, |mailbox| mailbox.resume(now, &self.config, arrival, received));
+        let answer = self.step(&mailbox, 0, |mailbox| mailbox.resume(now, &self.config, arrival, received));
         let (slot, reply) = answer.map_err(error)?;
         Ok((self.seat(&mailbox, id, slot, connection), reply))
     }
@@ -237,7 +235,7 @@ impl Store {
         mailbox: &Arc<SharedMailbox>,
         arrival: Arrival,
     ) -> Answer {
-        let (entry, over, deadline) = self.step(mailbox, |mailbox| {
+        let (entry, over, deadline) = self.step(mailbox, 0, |mailbox| {
             let entry = mailbox.join(now, &self.config, id, arrival);
             (entry, mailbox.is_over(), mailbox.next_deadline(&self.config))
         });
@@ -254,7 +252,7 @@ impl Store {
 
     fn seat(self: &Arc<Self>, mailbox: &Arc<SharedMailbox>, id: MailboxId, slot: Slot, connection: u64) -> Seat {
         debug!(mailbox = %self.log_key.tag(id), ?slot, connection, "seated");
-        Seat { store: Arc::clone(self), mailbox: Arc::clone(mailbox), id, slot, connection, unwoken: None }
+        Seat { store: Arc::clone(self), mailbox: Arc::clone(mailbox), id, slot, connection }
     }
 
     /// The live mailbox with this id. One that is over but still listed is as good as gone.
@@ -310,21 +308,9 @@ impl Store {
         }
     }
 
-    /// Runs one step of a mailbox and wakes the sockets that have something to send.
-    fn step<R>(&self, mailbox: &SharedMailbox, step: impl FnOnce(&mut Mailbox) -> R) -> R {
-        let (result, wakers) = self.step_quietly(mailbox, 0, step);
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        result
-    }
-
-    /// Runs one step of a mailbox and settles the byte budget, of which the caller has already taken `reserved`.
-    /// The sockets that have something to send are the caller's to wake.
-    fn step_quietly<R>(
-        &self,
-        mailbox: &SharedMailbox,
-        reserved: usize,
-        step: impl FnOnce(&mut Mailbox) -> R,
-    ) -> (R, [Option<Waker>; 2]) {
+    /// Runs one step of a mailbox, settles the byte budget, of which the caller has already taken `reserved`, and
+    /// wakes the sockets that have something to send.
+    fn step<R>(&self, mailbox: &SharedMailbox, reserved: usize, step: impl FnOnce(&mut Mailbox) -> R) -> R {
         let mut wakers = [None, None];
         let mut locked = mailbox.lock();
         let before = locked.mailbox.stored_bytes() + reserved;
@@ -333,7 +319,9 @@ impl Store {
         for (slot, waker) in locked.mailbox.take_woken().zip(&mut wakers) {
             *waker = locked.waker(slot).take();
         }
-        (result, wakers)
+        drop(locked);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        result
     }
 
     fn reserve(&self, bytes: usize) -> bool {
@@ -348,46 +336,29 @@ impl Store {
 
 impl Seat {
     /// Takes a data frame from this connection's device. The error is for the device; its connection ends with it.
-    ///
-    /// The peer's socket learns of the frame only with [`Seat::wake_peer`], so that frames which arrive together also
-    /// leave together.
-    pub(crate) fn data(&mut self, header: DataHeader, frame: &Bytes) -> Result<(), RelayFrame> {
-        let (store, key) = (&self.store, self.key());
-        if !store.reserve(frame.len()) {
+    pub(crate) fn data(&self, header: DataHeader, frame: &Bytes) -> Result<(), RelayFrame> {
+        if !self.store.reserve(frame.len()) {
             // The acknowledgement on this frame may make the room that it needs.
             self.ack(Ack { ack: header.ack, flags: header.flags })?;
-            if !store.reserve(frame.len()) {
+            if !self.store.reserve(frame.len()) {
                 return Err(limit(LimitKind::QueuedBytes));
             }
         }
         // The copy lets go of the socket's read buffer, so that what is stored is what was counted.
         let (len, frame) = (frame.len(), Bytes::copy_from_slice(frame));
-        let (taken, wakers) =
-            store.step_quietly(&self.mailbox, len, |mailbox| mailbox.data(now(), &store.config, key, header, frame));
-        for waker in wakers.into_iter().flatten() {
-            // An older one may be of a socket that has been replaced since: it has to learn that.
-            if let Some(older) = self.unwoken.replace(waker) {
-                older.wake();
-            }
-        }
-        taken.map_err(error)
-    }
-
-    /// Lets the peer's socket send what [`Seat::data`] took.
-    pub(crate) fn wake_peer(&mut self) {
-        if let Some(waker) = self.unwoken.take() {
-            waker.wake();
-        }
+        self.store
+            .step(&self.mailbox, len, |mailbox| mailbox.data(now(), &self.store.config, self.key(), header, frame))
+            .map_err(error)
     }
 
     /// Takes an acknowledgement from this connection's device.
     pub(crate) fn ack(&self, ack: Ack) -> Result<(), RelayFrame> {
-        self.store.step(&self.mailbox, |mailbox| mailbox.ack(self.key(), ack)).map_err(error)
+        self.store.step(&self.mailbox, 0, |mailbox| mailbox.ack(self.key(), ack)).map_err(error)
     }
 
     /// This connection's device is finished with the mailbox.
     pub(crate) fn close(&self, reason: CloseReason) {
-        let over = self.store.step(&self.mailbox, |mailbox| {
+        let over = self.store.step(&self.mailbox, 0, |mailbox| {
             mailbox.close(self.key(), reason);
             mailbox.is_over()
         });
@@ -416,8 +387,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.wake_peer();
-        self.store.step(&self.mailbox, |mailbox| mailbox.detach(self.key()));
+        self.store.step(&self.mailbox, 0, |mailbox| mailbox.detach(self.key()));
     }
 }
 

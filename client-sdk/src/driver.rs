@@ -14,6 +14,10 @@ use tokio::time::sleep_until;
 /// Waits between tries to reconnect: doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
+/// A connection that lived this long worked: losing it is answered with a new one at once.
+const STEADY: Duration = Duration::from_secs(1);
+/// A relay that has never said a word is given up after so many connections.
+const TRIES_WITHOUT_ANSWER: u32 = 5;
 
 /// What the engine's storage requests mean on this device. Its methods block: they run beside the async work.
 pub(crate) trait Store: Send + 'static {
@@ -72,8 +76,10 @@ pub(crate) async fn drive<S: Store>(
         options,
         conversation,
         socket: None,
-        was_connected: false,
+        connected_at: None,
         tries: 0,
+        unsteady: false,
+        was_answered: false,
         wake: None,
     };
     driver.run().await
@@ -88,8 +94,14 @@ struct Driver<'a, S> {
     options: &'a Options,
     conversation: &'a mut Conversation,
     socket: Option<Socket>,
-    was_connected: bool,
+    /// When the last connection was made.
+    connected_at: Option<Instant>,
+    /// Connections tried since one was steady.
     tries: u32,
+    /// The last connections were lost as soon as they were made.
+    unsteady: bool,
+    /// The relay has said something in this run.
+    was_answered: bool,
     wake: Option<Time>,
 }
 
@@ -116,7 +128,8 @@ impl<S: Store> Driver<'_, S> {
                 match self.connect().await {
                     Ok(()) => {}
                     // The first connection: the person can mend the address now.
-                    Err(error) if !self.was_connected || self.engine_has_no_mailbox() => {
+                    Err(error) if self.connected_at.is_none() => return (Err(error), self.store),
+                    Err(error) if !self.was_answered && self.tries >= TRIES_WITHOUT_ANSWER => {
                         return (Err(error), self.store);
                     }
                     Err(error) => {
@@ -175,7 +188,10 @@ impl<S: Store> Driver<'_, S> {
         let wake = self.wake.map(|time| self.clock.instant(time));
         tokio::select! {
             frame = socket.frame() => match frame {
-                Some(frame) => self.handle(Input::Frame(&frame)),
+                Some(frame) => {
+                    self.was_answered = true;
+                    self.handle(Input::Frame(&frame));
+                }
                 None => self.disconnected(),
             },
             command = self.conversation.commands.recv() => self.command(command),
@@ -185,7 +201,11 @@ impl<S: Store> Driver<'_, S> {
 
     async fn connect(&mut self) -> Result<(), Error> {
         let relay = self.options.relay.clone();
-        if !self.was_connected {
+        if std::mem::take(&mut self.unsteady) {
+            return Err(Error::RelayUnreachable { relay, why: "it closes the connection".into() });
+        }
+        self.tries += 1;
+        if self.connected_at.is_none() {
             self.conversation.tell(Event::Connecting { relay: relay.clone() }).await;
         }
         let connecting = Socket::connect(&relay);
@@ -194,8 +214,7 @@ impl<S: Store> Driver<'_, S> {
         tokio::select! {
             connected = &mut connecting => {
                 self.socket = Some(connected?);
-                self.was_connected = true;
-                self.tries = 0;
+                self.connected_at = Some(Instant::now());
                 self.handle(Input::Connected);
                 self.conversation.tell(Event::Connected).await;
             }
@@ -207,10 +226,9 @@ impl<S: Store> Driver<'_, S> {
 
     /// Waits before the next try, but not longer than the engine's time.
     async fn back_off(&mut self, error: &Error) {
-        let wait = FIRST_BACKOFF.saturating_mul(1 << self.tries.min(6)).min(LONGEST_BACKOFF);
+        let wait = FIRST_BACKOFF.saturating_mul(1 << self.tries.saturating_sub(2).min(6)).min(LONGEST_BACKOFF);
         // Two devices that lost the same relay should not come back in step.
         let wait = wait.mul_f64(rand::random_range(0.75..1.0));
-        self.tries += 1;
         self.conversation.tell(Event::Reconnecting { attempt: self.tries, wait, why: error.cause() }).await;
         let wake = self.wake.map(|time| self.clock.instant(time));
         tokio::select! {
@@ -232,6 +250,11 @@ impl<S: Store> Driver<'_, S> {
 
     fn disconnected(&mut self) {
         self.socket = None;
+        if self.connected_at.is_some_and(|at| at.elapsed() >= STEADY) {
+            self.tries = 0;
+        }
+        // One new connection is free, then a relay that takes connections only to drop them is treated like none.
+        self.unsteady = self.tries > 1;
         self.handle(Input::Disconnected);
     }
 
@@ -258,10 +281,6 @@ impl<S: Store> Driver<'_, S> {
         let (store, result) = called.await.ok()?;
         self.store = Some(store);
         result.map_err(|error| self.store_error = Some(error)).ok()
-    }
-
-    fn engine_has_no_mailbox(&self) -> bool {
-        self.wake.is_none()
     }
 
     async fn tell(&self, event: EngineEvent) {

@@ -319,3 +319,7 @@ impl Mailbox {
         self.ack_due = false;
     }
 }
+
+#[cfg(test)]
+#[path = "mailbox_tests.rs"]
+mod tests;

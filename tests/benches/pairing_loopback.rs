@@ -1,14 +1,15 @@
 //! One whole pairing on loopback: from `join(code)` to the event that says it is stored, with a relay in another process,
-//! plain websockets, profiles on disk, and an approval that is given at once.
+//! plain websockets, profiles on disk, and an approval that is given at once. Then the same as a whole `handfast join`
+//! process, from its start to its end, if the command was built: `cargo build --release -p handfast-cli`.
 //!
-//! `cargo bench -p handfast-tests --bench pairing_loopback`. The profiles lie in the system's temporary directory: set
-//! `TMPDIR` to measure another disk.
+//! The profiles lie in the system's temporary directory: set `TMPDIR` to measure another disk.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::indexing_slicing)]
 
 use handfast::{
-    AccountLabel, DeviceName, EntryName, Event, Join, Options, Outcome, Profile, ProfileError, SecretBytes,
+    AccountLabel, DeviceName, EntryName, Event, Join, Options, Outcome, Profile, ProfileError, SecretBytes, Show,
+    VerificationCode,
 };
-use handfast::{Show, VerificationCode};
+use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PAIRINGS: usize = 200;
+const WARM_UP: usize = 10;
 const ENTRY_BYTES: usize = 300;
 
 /// This program is its own relay, if it is called with this in its environment.
@@ -32,29 +34,41 @@ fn main() {
 fn measure() {
     let relay = RelayProcess::start();
     let home = tempfile::tempdir().unwrap();
-    // As many threads as the command uses: one for each device.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let options = Options::new(format!("ws://{}", relay.address).parse().unwrap());
     let desktop = home.path().join("desktop");
     make_account(&desktop);
-    let (mut pairings, mut syncs) = (Vec::new(), Vec::new());
-    for number in 0..PAIRINGS + 10 {
-        let laptop = home.path().join(format!("laptop {number}"));
-        let pairing = runtime.block_on(pair(&desktop, &laptop, &options));
-        std::fs::remove_dir_all(&laptop).unwrap();
-        let sync = one_sync(home.path());
-        if number >= 10 {
-            pairings.push(pairing);
-            syncs.push(sync);
-        }
+
+    // As many threads as there are devices.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let options = Options::new(relay.url.parse().unwrap());
+    let mut syncs = Vec::new();
+    let joins = timed_pairings(home.path(), |laptop| {
+        syncs.push(one_sync(home.path()));
+        runtime.block_on(pair(&desktop, laptop, &options))
+    });
+    report("join(code) to Event::Stored", joins);
+
+    let command = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("handfast");
+    if command.is_file() {
+        let processes = timed_pairings(home.path(), |laptop| pair_commands(&command, &desktop, laptop, &relay.url));
+        report("process `handfast join CODE`", processes);
     }
-    println!("{PAIRINGS} pairings on loopback, in milliseconds");
-    println!("join to stored: median {:.2}, 95th percentile {:.2}", at(&mut pairings, 0.5), at(&mut pairings, 0.95));
-    println!(
-        "one fsync of a 3 KB file here: median {:.2}, 95th percentile {:.2}",
-        at(&mut syncs, 0.5),
-        at(&mut syncs, 0.95)
-    );
+    report("one fsync of a 3 KB file here", syncs);
+}
+
+fn timed_pairings(home: &Path, mut pair: impl FnMut(&Path) -> Duration) -> Vec<Duration> {
+    let numbered = (0..WARM_UP + PAIRINGS).map(|number| {
+        let laptop = home.join(format!("laptop {number}"));
+        let elapsed = pair(&laptop);
+        std::fs::remove_dir_all(&laptop).unwrap();
+        elapsed
+    });
+    numbered.skip(WARM_UP).collect()
+}
+
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let ms = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!("{what:30} median {:6.2} ms, 95th percentile {:6.2} ms, of {}", ms(50), ms(95), times.len());
 }
 
 /// From `join` to the event that the bundle is stored on the new device.
@@ -81,10 +95,47 @@ async fn pair(desktop: &Path, laptop: &Path, options: &Options) -> Duration {
     let elapsed = start.elapsed();
 
     assert!(matches!(joining.finish().await, Ok(Outcome::Joined { .. })));
-    let Outcome::Enrolled { device } = trusted.await.unwrap() else { panic!("not enrolled") };
-    // Otherwise the list of devices grows with each pairing.
-    assert!(Profile::open(desktop).unwrap().remove_device(&device.identity).unwrap());
+    assert!(matches!(trusted.await.unwrap(), Outcome::Enrolled { .. }));
+    forget_devices(desktop);
     elapsed
+}
+
+/// The whole process on the new device.
+fn pair_commands(command: &Path, desktop: &Path, laptop: &Path, relay: &str) -> Duration {
+    let handfast = |profile: &Path, arguments: &[&str]| {
+        let mut process = Command::new(command);
+        process.arg("--profile").arg(profile).args(["--relay", relay]).args(arguments);
+        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        process
+    };
+    // Its input stays open: the end of it would cancel the run.
+    let mut inviting = handfast(desktop, &["invite", "--yes", "--json"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(inviting.stdout.take().unwrap()).lines();
+    let code = loop {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if event["event"] == "show_code" {
+            break event["code"].as_str().unwrap().to_owned();
+        }
+    };
+
+    let start = Instant::now();
+    let joined = handfast(laptop, &["join", &code]).status().unwrap();
+    let elapsed = start.elapsed();
+
+    assert!(joined.success());
+    lines.for_each(drop);
+    assert!(inviting.wait().unwrap().success());
+    forget_devices(desktop);
+    elapsed
+}
+
+/// Otherwise the list grows with each pairing.
+fn forget_devices(desktop: &Path) {
+    let mut profile = Profile::open(desktop).unwrap();
+    let identities: Vec<_> = profile.devices().iter().map(|record| record.device.identity).collect();
+    for identity in identities {
+        assert!(profile.remove_device(&identity).unwrap());
+    }
 }
 
 fn make_account(desktop: &Path) {
@@ -112,7 +163,7 @@ fn one_sync(dir: &Path) -> Duration {
 }
 
 struct RelayProcess {
-    address: String,
+    url: String,
     process: Child,
 }
 
@@ -123,7 +174,7 @@ impl RelayProcess {
             Command::new(program).env(AS_RELAY, "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { address: address.trim().to_owned(), process }
+        Self { url: format!("ws://{}", address.trim()), process }
     }
 }
 
@@ -142,10 +193,4 @@ fn serve() {
     println!("{}", relay.local_addr());
     runtime.spawn(relay.run(std::future::pending()));
     let _ = std::io::stdin().read(&mut [0]);
-}
-
-/// Milliseconds.
-fn at(times: &mut [Duration], quantile: f64) -> f64 {
-    times.sort();
-    times[((times.len() - 1) as f64 * quantile) as usize].as_secs_f64() * 1e3
 }

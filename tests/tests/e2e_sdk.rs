@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use handfast::{Decisions, Error, Event, Failure, Outcome, Profile, ProfileError, Request, SecretBytes, Show, Unlocker};
+use handfast::{
+    Decisions, Error, Event, Failure, Outcome, Profile, ProfileError, Request, SecretBytes, Show, Unlocker,
+};
 use handfast_relay::Config;
 use handfast_tests::e2e::devices::{
-    CASES, Case, ENROLLMENTS, Home, Reaction, Shown, Side, Table, Watched, entry, name, options, pair, relay, start_new,
-    start_trusted, url, watch, word,
+    CASES, Case, ENROLLMENTS, Home, Reaction, Shown, Side, Table, Watched, entry, name, options, pair, relay,
+    start_new, start_trusted, url, watch, word,
 };
 use handfast_tests::e2e::process::another_code;
 use handfast_tests::e2e::proxy::{Action, Direction, Plan, Proxy};
@@ -27,12 +29,15 @@ async fn every_mode_and_purpose_reaches_its_goal() {
         } else {
             assert_eq!((trusted.ended(), new.ended()), ("delivered".into(), "unlocked".into()), "{case:?}");
         }
+        let digits_typed = trusted.saw("AskCheckCode") || new.saw("AskCheckCode");
+        assert_eq!(digits_typed, !matches!(case, Case::Code | Case::UnlockKnown), "{case:?}");
+        assert!(trusted.saw("AskApproval") && trusted.saw("GrantSent") && new.saw("Account") && new.saw("Stored"));
         let Ok(outcome) = new.outcome else { panic!("{case:?}") };
         match (case, outcome) {
             (Case::UnlockGuest, Outcome::Unlocked { items }) => {
                 assert!(items.unlock_key.is_none());
                 assert_eq!(items.entries.len(), 1);
-                assert_eq!(items.entries[0].1.expose(), home.secret);
+                assert_eq!(items.entries[&entry()].expose(), home.secret);
                 assert!(!home.new_device().exists(), "an unlock stores nothing");
             }
             (Case::UnlockKnown, Outcome::Unlocked { items }) => {
@@ -43,9 +48,6 @@ async fn every_mode_and_purpose_reaches_its_goal() {
             (_, Outcome::Joined { profile }) => assert_eq!(profile.relay().unwrap().to_string(), url(&relay)),
             (case, outcome) => panic!("{case:?}: {outcome:?}"),
         }
-        let digits_typed = trusted.saw("AskCheckCode") || new.saw("AskCheckCode");
-        assert_eq!(digits_typed, !matches!(case, Case::Code | Case::UnlockKnown), "{case:?}");
-        assert!(trusted.saw("AskApproval") && trusted.saw("GrantSent") && new.saw("Account") && new.saw("Stored"));
     }
     assert_eq!(relay.stats().mailboxes, 0, "finished runs leave nothing at the relay");
 }
@@ -137,11 +139,10 @@ async fn a_wrong_code_is_burned_and_five_of_them_cost_a_minute() {
     for burned in 1..=5 {
         let right = next_code(&mut inviting).await;
         let wrong = another_code(&right);
-        let joining = watch(
-            start_new(Case::Code, &home, &url(&relay), Some(Shown::Code(wrong))),
-            table.clone(),
-            |_, _| Reaction::Honest,
-        );
+        let joining =
+            watch(start_new(Case::Code, &home, &url(&relay), Some(Shown::Code(wrong))), table.clone(), |_, _| {
+                Reaction::Honest
+            });
         assert_eq!(soon("the wrong code", joining).await.ended(), "WrongCode");
         home.assert_not_joined();
         let (failure, next_in) = offer_over(&mut inviting).await;
@@ -274,14 +275,15 @@ async fn a_cancel_at_any_stage_is_told_and_leaves_nothing_half_done() {
         let home = home(case, &address).await;
         let (trusted, new) = honest(case, &home, &address).await;
         let stages = |mut events: Vec<String>| {
-            events.retain(|event| event != "Connecting" && event != "PeerAway");
+            // Before it has met the other one, a device that gives up is missed by nobody.
+            events.retain(|event| !["Connecting", "Connected", "PeerAway"].contains(&event.as_str()));
             events.dedup();
             events
         };
         cases.extend(stages(trusted.events).into_iter().map(|event| (case, true, event)));
         cases.extend(stages(new.events).into_iter().map(|event| (case, false, event)));
     }
-    assert!(cases.len() > 40, "{cases:?}");
+    assert!(cases.len() > 30, "{cases:?}");
     side_by_side(8, cases, |(case, by_trusted, event)| cancelled_at(case, by_trusted, event, address.clone())).await;
 }
 
@@ -292,12 +294,10 @@ async fn cancelled_at(case: Case, by_trusted: bool, stage: String, relay: String
     // One that invites goes on with a new code when the other device has gone.
     let other = Side::with(&relay, at("OfferOver", Decisions::cancel));
     let what = format!("{case:?}, cancelled by the {} device at {stage}", if by_trusted { "trusted" } else { "new" });
-    let (trusted, new) = if by_trusted {
-        pair(case, &home, canceller, other).await
-    } else {
-        pair(case, &home, other, canceller).await
-    };
-    let what = format!("{what}: trusted {} {:?}, new {} {:?}", trusted.ended(), trusted.events, new.ended(), new.events);
+    let (trusted, new) =
+        if by_trusted { pair(case, &home, canceller, other).await } else { pair(case, &home, other, canceller).await };
+    let what =
+        format!("{what}: trusted {} {:?}, new {} {:?}", trusted.ended(), trusted.events, new.ended(), new.events);
 
     let reached = |watched: &Watched| watched.outcome.is_ok();
     let expected: &[&str] = match (by_trusted, stage.as_str()) {
@@ -312,7 +312,9 @@ async fn cancelled_at(case: Case, by_trusted: bool, stage: String, relay: String
         let heard = match told.ended().as_str() {
             "PeerCancelled" => true,
             // It had not even met the other one.
-            "NoSuchOffer" | "PeerLost" => stage == "Connected" || stage.starts_with("Show"),
+            "NoSuchOffer" | "PeerLost" => stage.starts_with("Show"),
+            // Its person had approved already.
+            "Unknown(PeerCancelled)" => trusted.saw("GrantSent"),
             "Cancelled" => told.log.contains("OfferOver { failure: PeerCancelled"),
             _ => false,
         };
@@ -325,7 +327,10 @@ async fn cancelled_at(case: Case, by_trusted: bool, stage: String, relay: String
         home.assert_not_joined();
     }
     let listed = home.listed();
-    assert!(listed.iter().filter(|confirmed| **confirmed).count() <= usize::from(reached(&new)) + before.len(), "{what}");
+    assert!(
+        listed.iter().filter(|confirmed| **confirmed).count() <= usize::from(reached(&new)) + before.len(),
+        "{what}"
+    );
     if !trusted.saw("GrantSent") {
         assert_eq!(listed, before, "nothing was sent, so nobody is listed: {what}");
     }
@@ -434,12 +439,28 @@ async fn a_profile_that_cannot_be_used_is_named_and_the_other_device_told() {
 
     // The new device has no place for its profile.
     let home = Home::new();
-    std::fs::write(home.new_device(), b"a file where a directory should be").unwrap();
-    let (trusted, new) = honest(Case::Code, &home, &url(&relay)).await;
+    let place = home.new_device();
+    let taking_the_place = Side::with(&url(&relay), move |event: &Event, _: &Decisions| {
+        if matches!(event, Event::Account { .. }) {
+            std::fs::remove_dir_all(&place).unwrap();
+            std::fs::write(&place, b"a file where a directory should be").unwrap();
+        }
+        Reaction::Honest
+    });
+    let trusted_side = Side::with(&url(&relay), |event: &Event, decisions: &Decisions| {
+        if matches!(event, Event::AskApproval(_)) {
+            let decisions = decisions.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                decisions.approve();
+            });
+        }
+        Reaction::None
+    });
+    let (trusted, new) = pair(Case::Code, &home, trusted_side, taking_the_place).await;
     assert!(matches!(new.outcome, Err(Error::Profile(ProfileError::Io { .. }))), "{:?}", new.outcome);
-    assert!(["PeerDidNotStore", "enrolled"].contains(&trusted.ended().as_str()));
-    assert_ne!(trusted.ended(), "enrolled", "a device that stored nothing is no trusted one");
-    assert!(!home.listed().contains(&true));
+    assert_eq!(trusted.ended(), "PeerDidNotStore");
+    assert_eq!(home.listed(), [false], "a device that stored nothing is no trusted one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -537,7 +558,7 @@ async fn honest(case: Case, home: &Home, relay: &str) -> (Watched, Watched) {
 }
 
 /// A person who does this at an event of this name, and otherwise what is asked.
-fn at(stage: &str, act: impl Fn(&Decisions) + Send + 'static) -> impl FnMut(&Event, &Decisions) -> Reaction + Send {
+fn at<A: Fn(&Decisions) + Send>(stage: &str, act: A) -> impl FnMut(&Event, &Decisions) -> Reaction + Send + use<A> {
     let stage = stage.to_owned();
     move |event, decisions| {
         if word(event) == stage {

@@ -243,8 +243,8 @@ fn a_relay_that_never_answers_is_given_up_after_thirty_seconds() {
     for scenario in Scenario::all(12) {
         let mut pair = Pair::shown(scenario, 12);
         pair.sim.fault = Some(Box::new(|passing| {
-            let to_reader = passing.device == 1 && passing.toward == Toward::Device;
-            if to_reader { Verdict::Drop } else { Verdict::Pass }
+            let from_reader = passing.device == 1 && passing.toward == Toward::Relay;
+            if from_reader { Verdict::Drop } else { Verdict::Pass }
         }));
         pair.read();
         let reader = pair.scenario.displayer().other();

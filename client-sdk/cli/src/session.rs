@@ -167,6 +167,12 @@ impl Driving<'_> {
 
     fn show(&mut self, event: &Event) -> Result<(), Failed> {
         let ui = &mut self.session.ui;
+        // A script may read the picture as soon as it hears of the QR code.
+        if let (Event::ShowQr { qr, .. }, Some(path)) = (event, &self.script.qr_png) {
+            // The old picture goes first: `Fleeting` removes by name.
+            self.png = None;
+            self.png = Some(Fleeting::write(path, &qr::png(&qr.to_uri())?)?);
+        }
         if let Some(value) = json::event(event, &self.script.scene.entries) {
             ui.event(&value)?;
         }
@@ -181,11 +187,8 @@ impl Driving<'_> {
         match event {
             Event::Connecting { relay } if ui.is_terminal() => ui.busy(&format!("Connecting to {relay}"), None),
             Event::ShowCode { until, .. } => ui.busy("Waiting for the new device", Some(*until)),
-            Event::ShowQr { qr, until } => {
+            Event::ShowQr { until, .. } => {
                 if let Some(path) = &self.script.qr_png {
-                    // The old picture goes first: `Fleeting` removes by name.
-                    self.png = None;
-                    self.png = Some(Fleeting::write(path, &qr::png(&qr.to_uri())?)?);
                     let path = path.display();
                     ui.say_to_person(&format!("The QR code is also in {path} until this run ends.\n"));
                 } else if ui.is_too_small_for(screen::QR_ROWS, screen::QR_COLUMNS) {

@@ -552,3 +552,6 @@ impl core::fmt::Debug for Engine {
         f.debug_struct("Engine").field("mode", &self.cx.mode).field("done", &self.done).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

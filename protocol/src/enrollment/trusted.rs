@@ -13,7 +13,7 @@ use crate::mailbox::Mailbox;
 use crate::message::{
     AbortReason, Envelope, Extensions, MessageKind, NewHello, Request, TrustedHello, pad_hello, unpad_hello,
 };
-use crate::pairing::check_code::CheckCode;
+use crate::pairing::check_code::{CheckCode, CheckCodeError};
 use crate::pairing::handshake::{AcceptDue, ReplyDue};
 use crate::pairing::proof::{ApprovalQuestion, Approved, Authenticated, Yes};
 use crate::pairing::qr::QrKind;
@@ -390,8 +390,7 @@ impl Peer {
             return Err(abort_or_misbehaviour(&mut self.channel, payload));
         };
         let digits = self.channel.open(MessageKind::CheckCode, body).map_err(|CryptoError| Failure::PeerMisbehaved)?;
-        let text = core::str::from_utf8(digits.expose()).map_err(|_| Failure::PeerMisbehaved)?;
-        text.parse().map_err(|_| Failure::PeerMisbehaved)
+        CheckCode::from_digits(digits.expose()).map_err(|CheckCodeError| Failure::PeerMisbehaved)
     }
 
     /// M4: the new device's signature over the account and the transcript through the grant.

@@ -198,8 +198,11 @@ pub(crate) fn pad_hello(hello: &[u8]) -> Option<SecretBytes> {
     Some(SecretBytes::new(w.into_bytes()))
 }
 
-/// The hello inside its padding; an error if the padding is not all zeros.
+/// The hello inside its padding; an error if the size is another or the padding is not all zeros.
 pub(crate) fn unpad_hello(padded: &[u8]) -> Result<&[u8], DecodeError> {
+    if padded.len() != HELLO_BYTES {
+        return Err(DecodeError::BadValue("size of the padded hello"));
+    }
     let mut r = Reader::new(padded);
     let hello = r.bytes16("hello", HELLO_BYTES)?;
     if r.rest().iter().any(|byte| *byte != 0) {

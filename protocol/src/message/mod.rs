@@ -109,3 +109,8 @@ pub(crate) fn envelope(kind: MessageKind, body: &[u8]) -> Vec<u8> {
     w.u8(VERSION).u8(kind.code()).raw(body);
     w.into_bytes()
 }
+
+#[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
+mod tests;

@@ -331,3 +331,7 @@ impl From<CryptoError> for HandshakeError {
         Self::DoesNotOpen
     }
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+pub(crate) mod tests;

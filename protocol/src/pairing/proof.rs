@@ -74,3 +74,7 @@ impl Approved {
         &self.0
     }
 }
+
+#[cfg(test)]
+#[path = "proof_tests.rs"]
+mod tests;

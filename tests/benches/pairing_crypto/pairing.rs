@@ -1,4 +1,7 @@
 //! One whole pairing of two engines in memory: no socket, no disk, nobody to wait for.
+//!
+//! The simulator of the tests keeps a record of everything, which would be measured too. Here a frame is a vector that
+//! changes queues.
 
 use handfast_protocol::bundle::CredentialBundle;
 use handfast_protocol::device::{Account, DeviceInfo, DeviceKey, Genesis, IdentityPublicKey};

@@ -38,8 +38,9 @@ pub(crate) struct Counts {
     hkdf: Vec<[usize; 4]>,
     /// Lengths of associated data and plaintext; each is sealed once and opened once.
     sealed: Vec<[usize; 2]>,
-    /// The same for the bundle on disk, with XChaCha20-Poly1305.
-    at_rest: Vec<[usize; 2]>,
+    /// The bundle on disk, with XChaCha20-Poly1305: lengths for opening it, and again for sealing it.
+    opened_at_rest: Vec<[usize; 2]>,
+    sealed_at_rest: Vec<[usize; 2]>,
 }
 
 impl Counts {
@@ -118,8 +119,7 @@ impl Counts {
             counts.sha256.push(21 + genesis);
             counts.hkdf.push([0, 32, 31, 32]);
         }
-        // The wrapping key; the keys under which the two bundles lie on disk.
-        counts.hkdf.extend([[0, 32, 31, 32], [0, 32, 29, 32]]);
+        counts.hkdf.push([0, 32, 31, 32]); // The wrapping key.
 
         counts.sealed = vec![[33, 4096], [33, 4096], [36, grant], [33, 64]];
         if !code {
@@ -128,11 +128,10 @@ impl Counts {
         if mode == Mode::QrNew && check_code {
             counts.sealed.push([33, 6]);
         }
-        // An unlock opens one bundle and stores none.
-        counts.at_rest = vec![[92, bundle]];
-        if enroll {
-            counts.hkdf.push([0, 32, 29, 32]);
-        }
+        // The trusted device's copy; the new device stores one only if it enrolls.
+        counts.opened_at_rest = vec![[92, bundle]];
+        counts.sealed_at_rest = vec![[92, bundle]; usize::from(enroll)];
+        counts.hkdf.extend(vec![[0, 32, 29, 32]; 1 + usize::from(enroll)]);
         counts
     }
 }
@@ -151,7 +150,6 @@ pub(crate) struct Primitives {
     at_rest: XChaCha20Poly1305,
     ciphertexts: Vec<([usize; 2], Vec<u8>)>,
     at_rest_ciphertexts: Vec<([usize; 2], Vec<u8>)>,
-    seals_at_rest: bool,
     rng: StdRng,
 }
 
@@ -169,7 +167,7 @@ struct Variant {
 }
 
 impl Primitives {
-    pub(crate) fn prepare(counts: Counts, seals_at_rest: bool) -> Self {
+    pub(crate) fn prepare(counts: Counts) -> Self {
         let mut rng = StdRng::seed_from_u64(3);
         let bytes: Vec<u8> = (0..16 * 1024).map(|_| rng.random()).collect();
         let cipher = ChaCha20Poly1305::new(&[1; 32].into());
@@ -184,12 +182,11 @@ impl Primitives {
             variants: (0..VARIANTS).map(|_| Variant::new(&counts, &bytes, &mut rng)).collect(),
             turn: 0,
             ciphertexts: counts.sealed.iter().map(seal).collect(),
-            at_rest_ciphertexts: counts.at_rest.iter().map(seal_at_rest).collect(),
+            at_rest_ciphertexts: counts.opened_at_rest.iter().map(seal_at_rest).collect(),
             counts,
             bytes,
             cipher,
             at_rest,
-            seals_at_rest,
             rng,
         }
     }
@@ -210,8 +207,8 @@ impl Primitives {
         }
         for _ in 0..encapsulations {
             self.turn += 1;
-            let variant = &self.variants[self.turn % VARIANTS];
-            black_box(black_box(&variant.kem_public).encapsulate_with_rng(&mut self.rng));
+            let public = &self.variants[self.turn % VARIANTS].kem_public;
+            black_box(black_box(public).encapsulate_with_rng(&mut self.rng));
         }
         for _ in 0..decapsulations {
             let variant = self.next();
@@ -234,18 +231,16 @@ impl Primitives {
         for _ in 0..self.counts.identities {
             black_box(SigningKey::from_bytes(black_box(&self.next().seed)));
         }
-        for index in 0..self.counts.signed.len() {
-            let length = self.counts.signed[index];
+        for length in &self.counts.signed {
             self.turn += 1;
-            let variant = &self.variants[self.turn % VARIANTS];
-            black_box(variant.identity.sign(black_box(&self.bytes[..length])));
+            let key = &self.variants[self.turn % VARIANTS].identity;
+            black_box(key.sign(black_box(&self.bytes[..*length])));
         }
-        for index in 0..self.counts.verified.len() {
-            let length = self.counts.verified[index];
+        for (index, length) in self.counts.verified.iter().enumerate() {
             self.turn += 1;
             let variant = &self.variants[self.turn % VARIANTS];
             let key = variant.identity.verifying_key();
-            key.verify_strict(black_box(&self.bytes[..length]), &variant.signatures[index]).unwrap();
+            key.verify_strict(black_box(&self.bytes[..*length]), &variant.signatures[index]).unwrap();
         }
     }
 
@@ -274,10 +269,10 @@ impl Primitives {
         for (lengths, ciphertext) in &self.at_rest_ciphertexts {
             let sealed = payload(&self.bytes, black_box(ciphertext), lengths[0]);
             black_box(self.at_rest.decrypt(&[0; 24].into(), sealed).unwrap());
-            if self.seals_at_rest {
-                let plaintext = payload(&self.bytes, black_box(&self.bytes[..lengths[1]]), lengths[0]);
-                black_box(self.at_rest.encrypt(&[0; 24].into(), plaintext).unwrap());
-            }
+        }
+        for lengths in &self.counts.sealed_at_rest {
+            let plaintext = payload(&self.bytes, black_box(&self.bytes[..lengths[1]]), lengths[0]);
+            black_box(self.at_rest.encrypt(&[0; 24].into(), plaintext).unwrap());
         }
     }
 

@@ -4,6 +4,7 @@ use super::soon;
 use handfast::VerificationCode;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -264,8 +265,13 @@ impl Session {
 
     /// Writes a line to its input. One that has ended takes none.
     pub async fn write(&mut self, line: &str) {
+        self.write_all(format!("{line}\n").as_bytes()).await;
+    }
+
+    /// Writes to its input.
+    pub async fn write_all(&mut self, bytes: &[u8]) {
         if let Some(input) = &mut self.input {
-            let _ = input.write_all(format!("{line}\n").as_bytes()).await;
+            let _ = input.write_all(bytes).await;
         }
     }
 
@@ -301,7 +307,6 @@ impl Session {
 }
 
 /// How a command ended.
-#[derive(Debug)]
 pub struct Ended {
     status: ExitStatus,
     /// What it wrote to stdout.
@@ -350,6 +355,13 @@ impl Ended {
     }
 }
 
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        write!(f, "[{}; stdout: {stdout}; stderr: {}]", self.status, self.stderr)
+    }
+}
+
 /// Runs a command to its end.
 pub async fn finish(mut command: Command, input: &[u8]) -> Ended {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
@@ -362,6 +374,18 @@ pub async fn finish(mut command: Command, input: &[u8]) -> Ended {
     let output = soon("the end of a command", child.wait_with_output()).await.unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     Ended { status: output.status, stdout: output.stdout, stderr }
+}
+
+/// The text of the QR code in an image, read by a program that is not ours.
+pub async fn zbarimg(image: &Path) -> String {
+    let mut command = Command::new("zbarimg");
+    command.args(["--quiet", "--raw", "--nodbus", "-Sdisable", "-Sqrcode.enable"]).arg(image);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let ended = soon("zbarimg", command.output()).await.unwrap_or_else(|error| {
+        panic!("cannot run zbarimg ({error}): run tests/run, or install the package zbar-tools first")
+    });
+    assert!(ended.status.success(), "zbarimg found no QR code in {}: {ended:?}", image.display());
+    String::from_utf8(ended.stdout).unwrap().trim_end().to_owned()
 }
 
 /// A code that could have been shown in place of this one: the same nameplate, another secret, no typing mistake.

@@ -153,12 +153,15 @@ pub enum Reaction {
     None,
 }
 
+/// Somebody in front of a device.
+pub type Person = Box<dyn FnMut(&Event, &Decisions) -> Reaction + Send>;
+
 /// How one device takes part.
 pub struct Side {
     /// The relay, or a proxy before it.
     pub relay: String,
     /// The person.
-    pub react: Box<dyn FnMut(&Event, &Decisions) -> Reaction + Send>,
+    pub react: Person,
 }
 
 impl Side {

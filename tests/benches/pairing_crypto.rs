@@ -9,7 +9,7 @@ mod pairing;
 #[path = "pairing_crypto/primitives.rs"]
 mod primitives;
 
-use criterion::Criterion;
+use criterion::{Criterion, SamplingMode};
 use handfast_protocol::pairing::{Mode, Purpose};
 use pairing::Devices;
 use primitives::{Counts, Primitives};
@@ -31,6 +31,7 @@ fn main() {
         let mut devices = Devices::new();
         let mut primitives = Primitives::prepare(Counts::of(mode, purpose, &devices));
         let mut group = criterion.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat);
         group.bench_function("pairing", |bencher| bencher.iter(|| devices.pair(mode, purpose)));
         group.bench_function("primitives", |bencher| bencher.iter(|| primitives.run()));
         group.finish();

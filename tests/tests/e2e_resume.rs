@@ -4,7 +4,7 @@
 
 use handfast::{Decisions, Event};
 use handfast_relay::Config;
-use handfast_tests::e2e::devices::{CASES, Case, Home, Reaction, Side, pair, relay};
+use handfast_tests::e2e::devices::{CASES, Case, Home, Reaction, Side, pair, relay, word};
 use handfast_tests::e2e::proxy::{Action, DIRECTIONS, Direction, Plan, Proxy};
 use handfast_tests::e2e::{report, side_by_side};
 use std::net::SocketAddr;
@@ -102,23 +102,27 @@ async fn home(case: Case, relay: SocketAddr) -> Home {
     home
 }
 
-/// The next connection is no better than the last, many times over, in every direction.
+/// The next connection is no better than the last, many times over, at both devices.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_keeps_breaking_is_enough() {
     let relay = relay(Config::default()).await;
     let home = Home::new();
     let (trusted, new) = (Proxy::start(relay.addr(), None).await, Proxy::start(relay.addr(), None).await);
-    let cut_at_every_event = |proxy: &Proxy| {
+    let cut_at_every_step = |proxy: &Proxy| {
         let cut = proxy.cutter();
-        Side::with(&proxy.url(), move |_: &Event, _: &Decisions| {
-            cut();
+        Side::with(&proxy.url(), move |event: &Event, _: &Decisions| {
+            // At every step of the run, but not at news of connections: the two would cut each other for ever.
+            let steps = ["ShowCode", "Account", "AskApproval", "GrantSent", "Stored"];
+            if steps.contains(&word(event).as_str()) {
+                cut();
+            }
             Reaction::Honest
         })
     };
-    let (one, two) = (cut_at_every_event(&trusted), cut_at_every_event(&new));
+    let (one, two) = (cut_at_every_step(&trusted), cut_at_every_step(&new));
     let (trusted_ended, new_ended) = pair(Case::Code, &home, one, two).await;
     assert_eq!((trusted_ended.ended(), new_ended.ended()), ("enrolled".into(), "joined".into()));
-    assert!(trusted.connections() > 3 && new.connections() > 2);
+    assert!(trusted.connections() > 2 && new.connections() > 1);
     home.assert_joined();
     relay.shutdown().await;
 }

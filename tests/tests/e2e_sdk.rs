@@ -304,6 +304,8 @@ async fn cancelled_at(case: Case, by_trusted: bool, stage: String, relay: String
         // The receipt may be there already, or come no more.
         (true, "GrantSent") => &["Unknown(Cancelled)", "enrolled", "delivered"],
         (false, "Stored") => &["joined", "unlocked"],
+        // It was storing already.
+        (false, _) if trusted.saw("GrantSent") => &["Cancelled", "joined", "unlocked"],
         _ => &["Cancelled"],
     };
     let (by, told) = if by_trusted { (&trusted, &new) } else { (&new, &trusted) };

@@ -25,7 +25,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "HANDFAST_PROFILE")]
     pub(crate) profile: Option<PathBuf>,
 
-    /// The relay, ws://HOST[:PORT] or wss://HOST[:PORT] [default: the profile's, else ws://127.0.0.1:8474].
+    /// The relay: ws://HOST or wss://HOST, with :PORT if it is another than usual [default: the profile's, else ws://127.0.0.1:8474].
     #[arg(long, global = true, value_name = "URL", env = "HANDFAST_RELAY")]
     pub(crate) relay: Option<RelayUrl>,
 

@@ -9,13 +9,15 @@ use handfast_protocol::{Decision, Engine, Event as EngineEvent, Failure, Input, 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 /// Waits between tries to reconnect: doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 /// A connection that lived this long worked: losing it is answered with a new one at once.
 const STEADY: Duration = Duration::from_secs(1);
+/// A relay that takes nothing for so long is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A relay that has never said a word is given up after so many connections.
 const TRIES_WITHOUT_ANSWER: u32 = 5;
 
@@ -116,9 +118,11 @@ impl<S: Store> Driver<'_, S> {
                 }
                 let result = match (result, self.store_error.take(), unreachable) {
                     (Ok(success), None, _) => Ok(success),
-                    (_, Some(error), _) => Err(Error::Profile(error)),
-                    (Err(Failure::Expired | Failure::PeerLost), None, Some(error)) if offline => Err(error),
-                    (Err(failure), None, _) => Err(Error::Failed(failure)),
+                    // The peer has confirmed: that stands, whatever became of the record.
+                    (Ok(_), Some(error), _) => Err(Error::NotRecorded(error)),
+                    (Err(Failure::StoreFailed), Some(error), _) => Err(Error::Profile(error)),
+                    (Err(Failure::Expired | Failure::PeerLost), _, Some(error)) if offline => Err(error),
+                    (Err(failure), ..) => Err(Error::Failed(failure)),
                 };
                 return (result, self.store);
             }
@@ -148,7 +152,7 @@ impl<S: Store> Driver<'_, S> {
             match output {
                 Output::Send(frame) => {
                     let fed = match &mut self.socket {
-                        Some(socket) => socket.feed(frame).await.is_ok(),
+                        Some(socket) => timeout(WRITE_TIMEOUT, socket.feed(frame)).await.is_ok_and(|fed| fed.is_ok()),
                         None => true,
                     };
                     if !fed {
@@ -163,6 +167,10 @@ impl<S: Store> Driver<'_, S> {
                 Output::Prepare(record) => {
                     self.flush().await;
                     let prepared = self.with_store(move |store| store.prepare(record)).await;
+                    // What the person decided in the meantime comes before the release.
+                    while let Ok(command) = self.conversation.commands.try_recv() {
+                        self.command(Some(command));
+                    }
                     match prepared {
                         Some(bundle) => self.handle(Input::Prepared(Box::new(bundle))),
                         None => self.handle(Input::StoreFailed),
@@ -195,7 +203,7 @@ impl<S: Store> Driver<'_, S> {
                 None => self.disconnected(),
             },
             command = self.conversation.commands.recv() => self.command(command),
-            () = at(wake) => self.handle(Input::Tick),
+            () = at(wake) => self.tick(),
         }
     }
 
@@ -219,7 +227,7 @@ impl<S: Store> Driver<'_, S> {
                 self.conversation.tell(Event::Connected).await;
             }
             command = self.conversation.commands.recv() => self.command(command),
-            () = at(wake) => self.handle(Input::Tick),
+            () = at(wake) => self.tick(),
         }
         Ok(())
     }
@@ -234,7 +242,7 @@ impl<S: Store> Driver<'_, S> {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             command = self.conversation.commands.recv() => self.command(command),
-            () = at(wake) => self.handle(Input::Tick),
+            () = at(wake) => self.tick(),
         }
     }
 
@@ -244,13 +252,19 @@ impl<S: Store> Driver<'_, S> {
         self.handle(Input::Decision(decision));
     }
 
+    /// The time that the engine named has come. It names another if there is one.
+    fn tick(&mut self) {
+        self.wake = None;
+        self.handle(Input::Tick);
+    }
+
     fn handle(&mut self, input: Input<'_>) {
         self.engine.handle(input, self.clock.now(), &mut rand::rng());
     }
 
     fn disconnected(&mut self) {
         self.socket = None;
-        if self.connected_at.is_some_and(|at| at.elapsed() >= STEADY) {
+        if self.was_answered && self.connected_at.is_some_and(|at| at.elapsed() >= STEADY) {
             self.tries = 0;
         }
         // One new connection is free, then a relay that takes connections only to drop them is treated like none.
@@ -260,7 +274,7 @@ impl<S: Store> Driver<'_, S> {
 
     async fn flush(&mut self) {
         let flushed = match &mut self.socket {
-            Some(socket) => socket.flush().await.is_ok(),
+            Some(socket) => timeout(WRITE_TIMEOUT, socket.flush()).await.is_ok_and(|flushed| flushed.is_ok()),
             None => true,
         };
         if !flushed {

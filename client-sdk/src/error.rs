@@ -39,6 +39,11 @@ pub enum Error {
     /// Reading or writing the profile failed.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The new device has confirmed that it is enrolled, but its record here could not be updated.
+    #[error(
+        "the new device is enrolled and has confirmed it, but its record here could not be updated: {0}; `handfast devices` lists it as unconfirmed"
+    )]
+    NotRecorded(#[source] ProfileError),
     /// The code or QR code is not meant for this role.
     #[error(transparent)]
     WrongWay(#[from] WrongWay),
@@ -58,7 +63,7 @@ impl Error {
         match self {
             Self::Failed(failure) => failure.fault(),
             Self::RelayUnreachable { .. } | Self::NotARelay { .. } | Self::Tls { .. } => Fault::Relay,
-            Self::Profile(_) => Fault::Environment,
+            Self::Profile(_) | Self::NotRecorded(_) => Fault::Environment,
             Self::WrongWay(_) => Fault::Person,
         }
     }

@@ -71,8 +71,11 @@
 //! ```
 //!
 //! What holds and what does not is written in the repository's `spec/`. In short: a relay, however hostile, can delay
-//! and refuse but neither read nor change; a code is good for one try; nothing leaves the trusted device before a person
-//! there has said yes.
+//! and refuse but neither read nor change; a code is good for one try, so never start [`join`] twice with the same one;
+//! nothing of the bundle leaves the trusted device before a person there has said yes.
+//!
+//! The websocket library logs whole frames, with nameplates and resume tokens, through the `log` crate at its trace
+//! level: keep `tungstenite` out of logs that others can read.
 
 mod driver;
 mod error;

@@ -190,8 +190,11 @@ pub struct Decisions(mpsc::Sender<Command>);
 pub fn invite(profile: Profile, show: Show, options: Options) -> Run {
     Run::start(move |mut conversation| async move {
         let mut profile = profile;
+        let mut pace = Pace::default();
+        let mut next_in = profile.burn_wait(SystemTime::now());
         loop {
-            wait_after_burns(&profile, &mut conversation).await?;
+            wait(next_in, &mut conversation).await?;
+            pace.offer_begins();
             let way = match show {
                 Show::Code => Way::ShowCode,
                 Show::Qr => options.way(),
@@ -201,10 +204,12 @@ pub fn invite(profile: Profile, show: Show, options: Options) -> Run {
                 Ok(outcome) => return Ok(outcome),
                 Err(Error::Failed(failure)) if renews_invitation(&failure) => {
                     profile = back;
-                    if burns(&failure) {
+                    next_in = if burns(&failure) {
                         profile.record_burn(SystemTime::now())?;
-                    }
-                    let next_in = profile.burn_wait(SystemTime::now());
+                        profile.burn_wait(SystemTime::now())
+                    } else {
+                        pace.next_in()
+                    };
                     conversation.tell(Event::OfferOver { failure, next_in }).await;
                 }
                 Err(error) => return Err(error),
@@ -236,7 +241,9 @@ pub fn join(dir: PathBuf, name: DeviceName, join: Join, options: Options) -> Res
         let info = DeviceInfo { name, platform: this_platform() };
         // Whether the place is free and writable is known before anything is sent. Writing goes on beside the pairing.
         let mut place = Some(blocking(move || NewProfile::prepare(&dir)).await??);
+        let mut pace = Pace::default();
         loop {
+            pace.offer_begins();
             let way = match &join {
                 Join::Code(code) => Way::EnterCode(code.clone()),
                 Join::ShowQr => options.way(),
@@ -255,7 +262,9 @@ pub fn join(dir: PathBuf, name: DeviceName, join: Join, options: Options) -> Res
                 }
                 Err(Error::Failed(failure)) if matches!(join, Join::ShowQr) && renews_qr(&failure) => {
                     place = store.place;
-                    conversation.tell(Event::OfferOver { failure, next_in: Duration::ZERO }).await;
+                    let next_in = pace.next_in();
+                    conversation.tell(Event::OfferOver { failure, next_in }).await;
+                    wait(next_in, &mut conversation).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -279,7 +288,9 @@ pub fn unlock(unlocker: Unlocker, request: Request, options: Options) -> Result<
                 enrolled: None,
             },
         };
+        let mut pace = Pace::default();
         loop {
+            pace.offer_begins();
             let store = Unlocking(None);
             let (result, store) =
                 new_run(device.clone(), request.clone(), options.way(), store, &options, &mut conversation).await?;
@@ -289,7 +300,9 @@ pub fn unlock(unlocker: Unlocker, request: Request, options: Options) -> Result<
                     return Ok(Outcome::Unlocked { items });
                 }
                 Err(Error::Failed(failure)) if renews_qr(&failure) => {
-                    conversation.tell(Event::OfferOver { failure, next_in: Duration::ZERO }).await;
+                    let next_in = pace.next_in();
+                    conversation.tell(Event::OfferOver { failure, next_in }).await;
+                    wait(next_in, &mut conversation).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -414,9 +427,39 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Internal.into())
 }
 
+/// Slows down a run whose offers keep ending as soon as they are made: a relay could have a new one made, key and all,
+/// thousands of times a second.
+#[derive(Default)]
+struct Pace {
+    begun: Option<Instant>,
+    /// Offers in a row that ended at once.
+    short_lived: u32,
+}
+
+impl Pace {
+    /// An offer that lived so long is a normal one.
+    const LIVED: Duration = Duration::from_secs(3);
+    /// So many may end at once: a real person can have a device crowd itself out.
+    const FREE: u32 = 2;
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    fn offer_begins(&mut self) {
+        self.begun = Some(Instant::now());
+    }
+
+    /// How long the next offer waits, now that one is over.
+    fn next_in(&mut self) -> Duration {
+        let lived = self.begun.map_or(Self::LIVED, |begun| begun.elapsed());
+        self.short_lived = if lived < Self::LIVED { self.short_lived.saturating_add(1) } else { 0 };
+        match self.short_lived.checked_sub(Self::FREE + 1) {
+            Some(over) => Duration::from_secs(1).saturating_mul(1 << over.min(5)).min(Self::LONGEST),
+            None => Duration::ZERO,
+        }
+    }
+}
+
 /// Waits until a new offer may be shown; a cancel ends the run.
-async fn wait_after_burns(profile: &Profile, conversation: &mut Conversation) -> Result<(), Error> {
-    let wait = profile.burn_wait(SystemTime::now());
+async fn wait(wait: Duration, conversation: &mut Conversation) -> Result<(), Error> {
     if wait.is_zero() {
         return Ok(());
     }
@@ -508,5 +551,28 @@ impl Store for Unlocking {
             self.0 = Some(items);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_that_end_at_once_slow_the_run_down() {
+        let mut pace = Pace::default();
+        let waits: Vec<u64> = (0..10)
+            .map(|_| {
+                pace.offer_begins();
+                pace.next_in().as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 30, 30, 30]);
+    }
+
+    #[test]
+    fn an_offer_that_lived_is_followed_at_once() {
+        let mut pace = Pace { begun: Instant::now().checked_sub(Pace::LIVED), short_lived: 7 };
+        assert_eq!(pace.next_in(), Duration::ZERO);
     }
 }

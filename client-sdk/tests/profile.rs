@@ -102,6 +102,7 @@ fn what_a_killed_process_left_is_no_account_and_is_removed() {
     init(home.path());
     // Killed before the last file was written.
     fs::remove_file(home.path().join("profile.json")).unwrap();
+    fs::write(home.path().join("handfast-making"), b"").unwrap();
     fs::write(home.path().join("profile.json.0123456789abcdef.tmp"), b"half").unwrap();
     assert!(!Profile::holds_account(home.path()).unwrap());
     assert!(matches!(Profile::open(home.path()), Err(ProfileError::NotFound(_))));
@@ -118,6 +119,51 @@ fn a_temporary_file_of_a_killed_process_goes_with_the_next_change() {
     fs::write(&half, b"half").unwrap();
     set(&mut profile, "a", b"b").unwrap();
     assert!(!half.exists());
+}
+
+#[test]
+fn files_of_others_are_never_touched() {
+    let home = TempDir::new().unwrap();
+    let outside = TempDir::new().unwrap();
+    let precious = outside.path().join("precious");
+    fs::write(&precious, b"precious").unwrap();
+    fs::write(home.path().join("device.key"), b"-----BEGIN PRIVATE KEY-----").unwrap();
+    fs::write(home.path().join("notes.tmp"), b"notes").unwrap();
+    fs::create_dir(home.path().join("folder.tmp")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&precious, home.path().join("bundle.sealed.0123456789abcdef.tmp")).unwrap();
+    assert!(matches!(Profile::open(home.path()), Err(ProfileError::NotFound(_))));
+    assert!(matches!(Profile::init(home.path(), label(), name()), Err(ProfileError::Damaged { .. })));
+    assert_eq!(fs::read(home.path().join("device.key")).unwrap(), b"-----BEGIN PRIVATE KEY-----");
+    fs::remove_file(home.path().join("device.key")).unwrap();
+    let mut profile = init(home.path());
+    set(&mut profile, "a", b"b").unwrap();
+    profile.forget().unwrap();
+    assert_eq!(fs::read(home.path().join("notes.tmp")).unwrap(), b"notes");
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+}
+
+#[test]
+fn a_lost_profile_file_costs_neither_key_nor_bundle() {
+    let home = TempDir::new().unwrap();
+    let account = init(home.path()).account().clone();
+    let (file, aside) = (home.path().join("profile.json"), home.path().join("aside"));
+    fs::rename(&file, &aside).unwrap();
+    assert!(matches!(Profile::open(home.path()), Err(ProfileError::Damaged { file: "profile.json", .. })));
+    assert!(matches!(Profile::init(home.path(), label(), name()), Err(ProfileError::Damaged { .. })));
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(Profile::open(home.path()).unwrap().account(), &account);
+}
+
+#[test]
+fn a_damaged_profile_can_be_wiped() {
+    let home = TempDir::new().unwrap();
+    let dir = home.path().join("profile");
+    init(&dir);
+    fs::write(dir.join("profile.json"), "{}").unwrap();
+    assert!(matches!(Profile::open(&dir), Err(ProfileError::Damaged { .. })));
+    Profile::wipe(&dir).unwrap();
+    assert!(!dir.exists());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bounded text that travels: what people call accounts, devices and bundle entries.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use handfast_wire::DecodeError;
 use handfast_wire::codec::{Reader, Writer};
@@ -41,7 +42,7 @@ macro_rules! bounded_text {
 
             /// Checks `text`: not empty, within the limit, every character printable.
             pub fn new(text: &str) -> Result<Self, TextError> {
-                if text.is_empty() {
+                if text.trim().is_empty() {
                     return Err(TextError::Empty);
                 }
                 if text.len() > Self::MAX_BYTES {
@@ -136,9 +137,11 @@ impl ClaimedText {
         r.text16(field, max).map(Self::new)
     }
 
-    /// The text without control, bidirectional and zero-width characters, and without white space at its ends.
+    /// The text without control, bidirectional and zero-width characters, with single spaces, and without the quotes
+    /// that screens put around it: it cannot pretend to be more than a name.
     pub(crate) fn cleaned(&self) -> String {
-        let kept: String = self.0.chars().filter(|c| !is_unprintable(*c)).collect();
-        kept.trim().into()
+        let kept = self.0.chars().filter(|c| !is_unprintable(*c) || c.is_whitespace());
+        let kept: String = kept.map(|c| if c == '"' { '\'' } else { c }).collect();
+        kept.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }

@@ -180,6 +180,12 @@ impl Mailbox {
         if news {
             self.tell(other(slot), |notices| notices.ack = true);
         }
+        // The peer may have come while this device was away, and the answer has no room for the hint.
+        let (side, peer) = (self.side(slot), self.side(other(slot)));
+        if peer.connection.is_some() && peer.closed.is_none() && side.closed.is_none() {
+            let network = network::hint(side.network, peer.network);
+            self.tell(slot, |notices| notices.presence = Some(Presence::Joined(network)));
+        }
         let (side, peer) = (self.side(slot), self.side(other(slot)));
         let (received, peer) = (side.sent.count, peer.state());
         Ok((slot, RelayFrame::Resumed { received, peer, lifetime: self.lifetime(now, config) }))

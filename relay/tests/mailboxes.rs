@@ -157,6 +157,7 @@ async fn a_dropped_device_resumes_where_it_was() {
             RelayFrame::Resumed { received, peer, .. } => assert_eq!((received, peer), (1, PeerState::Present)),
             other => panic!("{other:?}"),
         }
+        assert_eq!(second.recv().await, RelayFrame::PeerJoined { network: Network::Same });
         for seq in received..4 {
             second.expect_data(seq, &[seq as u8]).await;
         }
@@ -208,6 +209,7 @@ async fn a_resumed_slot_leaves_the_old_socket() {
     let (mut newer, _) = Device::resume(relay.addr(), mailbox, A, 0).await;
     first.expect_ended(EndReason::Replaced).await;
     assert_eq!(second.recv().await, RelayFrame::PeerJoined { network: Network::Same });
+    assert_eq!(newer.recv().await, RelayFrame::PeerJoined { network: Network::Same });
     second.data(0, 0, b"hello").await;
     newer.expect_data(0, b"hello").await;
 }

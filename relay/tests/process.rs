@@ -179,6 +179,7 @@ async fn nothing_secret_is_logged_at_any_level() {
     first.recv().await;
     let (mut second, _) = Device::resume(addr, mailbox, B, 1).await;
     Device::resume(addr, mailbox, C, 0).await;
+    assert!(matches!(second.recv().await, RelayFrame::PeerJoined { .. }));
     second.data(7, 0, payload).await;
     second.expect_refusal(ErrorCode::UnexpectedFrame).await;
     let (mut silent, silent_nameplate, silent_mailbox) = Device::allocate(addr).await;

@@ -40,7 +40,8 @@ async fn something_else_at_the_address_is_no_relay() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
         }
     });
-    let run = start_trusted(Case::Code, &Home::new(), &format!("ws://{address}"), None);
+    let home = Home::new();
+    let run = start_trusted(Case::Code, &home, &format!("ws://{address}"), None);
     let error = soon("the end", run.finish()).await.unwrap_err();
     assert!(matches!(error, Error::NotARelay { .. }), "{error:?}");
     server.abort();
@@ -59,7 +60,8 @@ async fn a_relay_that_drops_every_connection_is_given_up() {
             drop(tokio_tungstenite::accept_async(stream).await);
         }
     });
-    let run = start_trusted(Case::Code, &Home::new(), &format!("ws://{address}"), None);
+    let home = Home::new();
+    let run = start_trusted(Case::Code, &home, &format!("ws://{address}"), None);
     let watched = soon("the end", watch(run, Table::new(), |_, _| Reaction::None)).await;
     let error = watched.outcome.unwrap_err();
     assert!(matches!(error, Error::RelayUnreachable { .. }), "{error:?}");
@@ -73,11 +75,12 @@ async fn a_certificate_of_nobody_known_is_refused() {
     let relay = relay(Config::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let tls = TlsProxy::start(relay.addr(), &folder.path().join("authority.pem")).await;
-    let run = start_trusted(Case::Code, &Home::new(), &tls.url(), None);
+    let home = Home::new();
+    let run = start_trusted(Case::Code, &home, &tls.url(), None);
     let error = soon("the end", run.finish()).await.unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error:?}");
     // Plain text to a TLS port.
-    let run = start_trusted(Case::Code, &Home::new(), &tls.url().replace("wss", "ws"), None);
+    let run = start_trusted(Case::Code, &home, &tls.url().replace("wss", "ws"), None);
     let error = soon("the end", run.finish()).await.unwrap_err();
     assert!(matches!(error, Error::NotARelay { .. } | Error::RelayUnreachable { .. }), "{error:?}");
 }

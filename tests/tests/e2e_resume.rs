@@ -8,7 +8,7 @@ use handfast_tests::e2e::devices::{CASES, Case, Home, Reaction, Side, pair, rela
 use handfast_tests::e2e::proxy::{Action, DIRECTIONS, Direction, Plan, Proxy};
 use handfast_tests::e2e::{report, side_by_side};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a frozen connection stays frozen.
 const FROZEN: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ async fn a_broken_connection_after_any_frame_costs_nothing() {
     let broken: Vec<Broken> = places.into_iter().flat_map(breaks).collect();
     assert!(broken.len() > 200, "the runs have become suspiciously short: {}", broken.len());
     let rows = side_by_side(16, broken, move |broken| run(broken, address)).await;
-    let header = ["case", "k", "direction", "device", "action", "happened", "trusted device", "new device"];
+    let header = ["case", "k", "direction", "device", "action", "happened", "took", "trusted device", "new device"];
     report("e2e-resume-table.md", &header, &rows);
     relay.shutdown().await;
 }
@@ -80,7 +80,9 @@ async fn run(broken: Broken, relay: SocketAddr) -> Vec<String> {
         Device::Trusted => (proxy.url(), direct),
         Device::New => (direct, proxy.url()),
     };
+    let start = Instant::now();
     let (trusted, new) = pair(case, &home, Side::honest(&trusted), Side::honest(&new)).await;
+    let took = format!("{} ms", start.elapsed().as_millis());
     let ended = (trusted.ended(), new.ended());
     let expected = if case.enrolls() { ("enrolled", "joined") } else { ("delivered", "unlocked") };
     assert_eq!((ended.0.as_str(), ended.1.as_str()), expected, "{broken:?}: {} {}", trusted.log, new.log);
@@ -90,7 +92,7 @@ async fn run(broken: Broken, relay: SocketAddr) -> Vec<String> {
     // How many acknowledgements travel alone depends on the scheduler, so the last frames may not come.
     let happened = if proxy.is_done() { "yes" } else { "not reached" };
     let cells =
-        [format!("{direction:?}"), format!("{device:?}"), format!("{how:?}"), happened.into(), ended.0, ended.1];
+        [format!("{direction:?}"), format!("{device:?}"), format!("{how:?}"), happened.into(), took, ended.0, ended.1];
     [vec![format!("{case:?}"), frame.to_string()], cells.to_vec()].concat()
 }
 

@@ -93,7 +93,7 @@ fn flip_bytes(positions: impl Fn(usize) -> Vec<usize>) {
 #[test]
 fn a_changed_byte_in_any_field_of_any_message_is_refused() {
     // Both ends of each message byte by byte, which covers every short field, and strides through the long ones.
-    flip_bytes(|len| (0..len).filter(|at| *at < 40 || len - at <= 18 || at % 149 == 0).collect());
+    flip_bytes(|len| (0..len).filter(|at| *at < 40 || len - at <= 18 || at % 211 == 0).collect());
 }
 
 #[test]
@@ -365,14 +365,15 @@ fn what_the_relay_says_of_the_end_may_end_a_run_and_never_completes_one() {
     }
 }
 
-/// Once there is a channel, only the channel says that a code was wrong or a person cancelled.
+/// Once there is a channel, only the channel says that a code was wrong or a person cancelled; and that a code was wrong
+/// is never news to the device that shows it.
 #[test]
 fn the_relay_cannot_put_words_into_the_peers_mouth() {
-    for (reason, before, after) in [
-        (CloseReason::Burned, Failure::WrongCode, Failure::PeerLost),
-        (CloseReason::Cancelled, Failure::PeerCancelled, Failure::PeerLost),
+    for (reason, before) in [
+        (CloseReason::Burned, [Failure::PeerLost, Failure::WrongCode]),
+        (CloseReason::Cancelled, [Failure::PeerCancelled, Failure::PeerCancelled]),
     ] {
-        for role in ROLES {
+        for (role, before) in ROLES.into_iter().zip(before) {
             let hint = RelayFrame::PeerClosed { reason }.encode();
             let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 11), 11);
             let index = pair.index(role);
@@ -388,7 +389,7 @@ fn the_relay_cannot_put_words_into_the_peers_mouth() {
             let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 11), 11);
             pair.until_asked(Role::Trusted, Ask::Approval);
             pair.sim.inject(index, &hint);
-            assert_eq!(pair.failure(role), &after);
+            assert_eq!(pair.failure(role), &Failure::PeerLost);
         }
     }
 }
@@ -503,7 +504,7 @@ fn a_relay_cannot_keep_a_run_alive_for_longer_than_the_protocol_allows() {
 /// Each frame may be lost, held, repeated or changed.
 #[test]
 fn whatever_happens_to_frames_nobody_believes_what_is_not_so() {
-    for seed in 0..400 {
+    for seed in 0..150 {
         for scenario in Scenario::all(seed) {
             let name = format!("{} seed {seed}", scenario.name());
             let mut pair = Pair::begun(scenario, seed);

@@ -81,7 +81,7 @@ const TABLE: [(Exit, u8, &str, &str); 25] = [
     (Exit::File, 22, "file", "a file named on the command line cannot be read or written"),
     (Exit::Version, 23, "version", "the devices speak different versions"),
     (Exit::ProfileDamaged, 24, "profile_damaged", "the profile is damaged"),
-    (Exit::Cancelled, 130, "cancelled", "cancelled here: Ctrl-C, SIGTERM, `cancel`, or the end of the input"),
+    (Exit::Cancelled, 130, "cancelled", "cancelled here: Ctrl-C, SIGTERM, SIGHUP, `cancel`, or the end of the input"),
 ];
 
 impl Exit {
@@ -128,7 +128,7 @@ impl From<&Failure> for Exit {
             Failure::WrongCode => Self::WrongCode,
             Failure::WrongCheckCode => Self::WrongCheckCode,
             Failure::Version(_) => Self::Version,
-            Failure::WrongOffer | Failure::PeerMisbehaved => Self::PeerMisbehaved,
+            Failure::WrongOffer | Failure::OtherAccount | Failure::PeerMisbehaved => Self::PeerMisbehaved,
             Failure::Refused | Failure::RefusedHere => Self::Refused,
             Failure::PeerCancelled => Self::PeerCancelled,
             Failure::NoSuchEntry | Failure::WrongBundle => Self::BadBundle,
@@ -187,6 +187,7 @@ mod tests {
             (Failure::Crowded, 11),
             (Failure::RelayShutDown, 13),
             (Failure::WrongOffer, 14),
+            (Failure::OtherAccount, 14),
             (Failure::PeerLost, 19),
             (Failure::NotRecorded, 20),
             (Failure::Version(2), 23),

@@ -22,23 +22,22 @@ pub(crate) fn open(path: &Path) -> Result<File, Failed> {
 
 /// Writes a file that only its owner can read. It is there whole or not at all.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failed> {
+    let write = || temporary_for(path, bytes)?.persist(path).map_err(|error| error.error);
+    write().map(drop).map_err(|error| cannot("write", path, &error))
+}
+
+/// These bytes in a file that only its owner can read, beside `path`. It goes unless it is kept.
+fn temporary_for(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let write = || {
-        let mut file = temporary_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write().map(drop).map_err(|error| cannot("write", path, &error))
-}
-
-/// A file that only its owner can read, and that goes unless it is kept.
-fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     // The error itself would name the temporary file.
-    tempfile::Builder::new().prefix(".handfast-").tempfile_in(folder).map_err(|error| error.kind().into())
+    let file = tempfile::Builder::new().prefix(".handfast-").tempfile_in(folder);
+    let mut file = file.map_err(|error| io::Error::from(error.kind()))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failed {
@@ -50,9 +49,17 @@ pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failed {
 pub(crate) struct Fleeting(PathBuf);
 
 impl Fleeting {
+    /// Writes it as [`write_private`] does, but replaces nothing: what was there before is not this value's to remove.
     pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<Self, Failed> {
-        write_private(path, bytes)?;
-        Ok(Self(path.to_owned()))
+        let write = || temporary_for(path, bytes)?.persist_noclobber(path).map_err(|error| error.error);
+        match write() {
+            Ok(_) => Ok(Self(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failed::new(
+                Exit::File,
+                format!("{} exists already: give another name or remove it", path.display()),
+            )),
+            Err(error) => Err(cannot("write", path, &error)),
+        }
     }
 }
 
@@ -95,6 +102,18 @@ mod tests {
         assert!(path.exists());
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_fleeting_file_never_takes_the_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("photo.png");
+        std::fs::write(&path, b"a photo").unwrap();
+        let failed = Fleeting::write(&path, b"x").unwrap_err();
+        assert_eq!(failed.exit, Exit::File);
+        assert!(failed.message.ends_with("photo.png exists already: give another name or remove it"), "{failed:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"a photo");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]

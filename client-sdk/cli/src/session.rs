@@ -8,7 +8,7 @@ use crate::signals::Signals;
 use crate::ui::input::Input;
 use crate::ui::json::Decision;
 use crate::ui::{FRAME, Ui, json, screen};
-use handfast::{CheckCode, Event, Failure, Outcome, ProfileError, Run, VerificationCode};
+use handfast::{CheckCode, Event, Failure, Outcome, ProfileError, Purpose, Run, VerificationCode};
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(crate) input: Input,
     /// Not before there is something to end politely: until then Ctrl-C simply ends the process.
     signals: Option<Signals>,
+    /// A second signal came: nothing is worth waiting for any more.
+    pub(crate) hurried: bool,
 }
 
 /// What [`Session::drive`] needs besides the run.
@@ -45,7 +47,7 @@ enum Question {
 
 impl Session {
     pub(crate) fn new(json: bool) -> Self {
-        Self { ui: Ui::new(json), input: Input::new(json), signals: None }
+        Self { ui: Ui::new(json), input: Input::new(json), signals: None, hurried: false }
     }
 
     /// Completes when the person wants the command to end; from the first call on, signals do nothing else.
@@ -55,24 +57,35 @@ impl Session {
 
     /// Drives a run to its end.
     pub(crate) async fn drive(&mut self, run: Run, script: Script) -> Result<Outcome, Failed> {
-        let mut driving =
-            Driving { session: self, script, run, question: None, png: None, goodbye: None, misused: None };
-        let over = driving.events().await;
-        let Driving { run, png, goodbye, misused, .. } = driving;
+        let mut driving = Driving {
+            session: self,
+            script,
+            run,
+            question: None,
+            png: None,
+            goodbye: None,
+            ours: None,
+            asked_for: None,
+            sent: None,
+        };
+        if let Err(failed) = driving.events().await {
+            // What the person cannot see cannot go on.
+            driving.cancel();
+            driving.ours.get_or_insert(failed);
+            driving.unseen().await;
+        }
+        let Driving { run, png, goodbye, ours, sent, .. } = driving;
         // The picture goes before anything can wait or fail.
         drop(png);
         self.ui.calm();
-        over?;
         let outcome = match goodbye {
             None => run.finish().await,
             Some(end) => match tokio::time::timeout_at(end, run.finish()).await {
                 Ok(outcome) => outcome,
-                Err(_) => {
-                    return Err(Failed::new(Exit::Cancelled, "cancelled; the other device may not have heard of it"));
-                }
+                Err(_) => return Err(cut_short(sent, ours)),
             },
         };
-        outcome.map_err(|error| misused.unwrap_or_else(|| failed(error)))
+        outcome.map_err(|error| ended(error, ours))
     }
 
     /// Asks for a code to join with, until what is typed can be one.
@@ -141,15 +154,19 @@ struct Driving<'a> {
     png: Option<Fleeting>,
     /// Set once the run was cancelled: when to stop waiting for its end.
     goodbye: Option<Instant>,
-    /// What the script wrote that made no sense.
-    misused: Option<Failed>,
+    /// Why the run was cancelled, if not because somebody said so.
+    ours: Option<Failed>,
+    /// What the person was asked to approve.
+    asked_for: Option<Purpose>,
+    /// What the other device may hold, for want of its confirmation.
+    sent: Option<Purpose>,
 }
 
 impl Driving<'_> {
     /// Until the run is over, or the time for goodbye is.
     async fn events(&mut self) -> Result<(), Failed> {
         loop {
-            let Session { ui, input, signals } = &mut *self.session;
+            let Session { ui, input, signals, .. } = &mut *self.session;
             let signals = signals.get_or_insert_with(Signals::new);
             let frame = Instant::now() + FRAME;
             tokio::select! {
@@ -165,7 +182,30 @@ impl Driving<'_> {
         }
     }
 
+    /// Until the run is over, or the time for goodbye is, with nobody to show anything to.
+    async fn unseen(&mut self) {
+        loop {
+            tokio::select! {
+                event = self.run.next() => match event {
+                    Some(event) => self.note(&event),
+                    None => return,
+                },
+                () = at(self.goodbye) => return,
+            }
+        }
+    }
+
+    /// Remembers what [`cut_short`] has to say.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::AskApproval(approval) => self.asked_for = Some(approval.purpose),
+            Event::GrantSent => self.sent = self.asked_for,
+            _ => {}
+        }
+    }
+
     fn show(&mut self, event: &Event) -> Result<(), Failed> {
+        self.note(event);
         let ui = &mut self.session.ui;
         // A script may read the picture as soon as it hears of the QR code.
         if let (Event::ShowQr { qr, .. }, Some(path)) = (event, &self.script.qr_png) {
@@ -276,7 +316,7 @@ impl Driving<'_> {
             Err(failed) => {
                 // A misunderstood script must not go on by chance.
                 self.cancel();
-                self.misused = Some(failed);
+                self.ours.get_or_insert(failed);
                 return Ok(());
             }
         };
@@ -320,8 +360,9 @@ impl Driving<'_> {
 
     fn signal(&mut self) {
         if self.goodbye.is_some() {
-            self.png = None;
-            std::process::exit(i32::from(Exit::Cancelled.code()));
+            self.session.hurried = true;
+            self.goodbye = Some(Instant::now());
+            return;
         }
         self.session.ui.say_to_person("\nCancelling. Once more to stop at once.\n");
         self.cancel();
@@ -331,7 +372,7 @@ impl Driving<'_> {
         self.question = None;
         self.png = None;
         self.run.cancel();
-        self.goodbye = Some(Instant::now() + GOODBYE);
+        self.goodbye.get_or_insert(Instant::now() + GOODBYE);
     }
 }
 
@@ -341,6 +382,31 @@ fn is_yes(line: &str) -> bool {
 
 pub(crate) fn cancelled() -> Failed {
     Failed::new(Exit::Cancelled, "cancelled; nothing was changed")
+}
+
+/// The run did not end in the time for goodbye.
+fn cut_short(sent: Option<Purpose>, ours: Option<Failed>) -> Failed {
+    match sent {
+        Some(Purpose::Enroll) => Failed::new(
+            Exit::OutcomeUnknown,
+            "stopped before the new device confirmed: it may hold the bundle; `handfast devices` lists it",
+        ),
+        Some(Purpose::Unlock) => {
+            Failed::new(Exit::OutcomeUnknown, "stopped before the other device confirmed: it may hold what was sent")
+        }
+        None => {
+            ours.unwrap_or_else(|| Failed::new(Exit::Cancelled, "cancelled; the other device may not have heard of it"))
+        }
+    }
+}
+
+/// What became of the account comes before what was wrong with a script or its pipe.
+fn ended(error: handfast::Error, ours: Option<Failed>) -> Failed {
+    use handfast::Error;
+    match (ours, &error) {
+        (None, _) | (Some(_), Error::Failed(Failure::Unknown { .. }) | Error::NotRecorded(_)) => failed(error),
+        (Some(ours), _) => ours,
+    }
 }
 
 /// A mistake in a code, found before anything was sent.
@@ -359,6 +425,7 @@ pub(crate) fn failed(error: handfast::Error) -> Failed {
         Error::Failed(failure) => Exit::from(failure),
         Error::RelayUnreachable { .. } | Error::NotARelay { .. } | Error::Tls { .. } => Exit::RelayUnreachable,
         Error::Profile(error) => profile_exit(error),
+        Error::NotRecorded(_) => Exit::ProfileUnwritable,
         Error::WrongWay(_) => Exit::BadQr,
         _ => Exit::Internal,
     };
@@ -390,8 +457,38 @@ async fn at(time: Option<Instant>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use handfast::Error;
+
+    #[test]
+    fn a_script_that_errs_still_learns_what_the_other_device_may_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let (label, name) = (handfast::AccountLabel::new("a").unwrap(), handfast::DeviceName::new("b").unwrap());
+        let profile = handfast::Profile::init(folder.path(), label, name).unwrap();
+        let unknown = Failure::Unknown {
+            device: "phone".into(),
+            identity: Box::new(profile.identity()),
+            cause: Box::new(Failure::PeerLost),
+        };
+        let ours = || Some(Failed::usage("not a decision"));
+        let io = ProfileError::Io { action: "write", path: "x".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert_eq!(ended(Error::Failed(unknown), ours()).exit, Exit::OutcomeUnknown);
+        assert_eq!(ended(Error::NotRecorded(io), ours()).exit, Exit::ProfileUnwritable);
+        assert_eq!(ended(Error::Failed(Failure::Cancelled), ours()).exit, Exit::Usage);
+        assert_eq!(ended(Error::Failed(Failure::Cancelled), None).exit, Exit::Cancelled);
+    }
+
+    #[test]
+    fn a_run_that_is_cut_short_after_the_bundle_was_sent_is_not_just_cancelled() {
+        for purpose in [Purpose::Enroll, Purpose::Unlock] {
+            assert_eq!(cut_short(Some(purpose), None).exit, Exit::OutcomeUnknown);
+            assert_eq!(cut_short(Some(purpose), Some(Failed::usage("x"))).exit, Exit::OutcomeUnknown);
+        }
+        assert_eq!(cut_short(None, Some(Failed::usage("x"))).exit, Exit::Usage);
+        assert_eq!(cut_short(None, None).exit, Exit::Cancelled);
+    }
 
     #[test]
     fn only_a_clear_yes_is_a_yes() {

@@ -1,9 +1,12 @@
-//! Ctrl-C and SIGTERM: the first ends the run politely, the second at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first ends the run politely, the second at once.
+
+#[cfg(unix)]
+use std::{ops::BitOr, task::Poll};
 
 /// Listens from its creation on.
 pub(crate) struct Signals {
     #[cfg(unix)]
-    streams: Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>,
+    streams: Vec<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -11,20 +14,18 @@ impl Signals {
     /// Where signals cannot be had, they keep their default: the process ends.
     pub(crate) fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt());
-        let terminate = signal(SignalKind::terminate());
-        Self { streams: interrupt.ok().zip(terminate.ok()) }
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Self { streams: kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect() }
     }
 
     /// The next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        match &mut self.streams {
-            Some((interrupt, terminate)) => tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            },
-            None => std::future::pending().await,
-        }
+        std::future::poll_fn(|cx| {
+            // Each is polled, so that each wakes this task.
+            let come = self.streams.iter_mut().map(|stream| stream.poll_recv(cx).is_ready()).fold(false, BitOr::bitor);
+            if come { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 

@@ -122,21 +122,16 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether there are temporary files, or files of these names.
-    pub(super) fn has_leftovers(&self, names: &[&str]) -> bool {
-        !self.leftovers(names).is_empty()
+    pub(super) fn exists(&self, name: &str) -> bool {
+        self.0.join(name).symlink_metadata().is_ok()
     }
 
-    /// Removes temporary files of a killed process, and files of these names. Only under the lock: the temporary files of
-    /// a living process look the same.
-    pub(super) fn remove_leftovers(&self, names: &[&str]) -> Result<(), FileError> {
-        self.leftovers(names).iter().try_for_each(|name| self.wipe(name))
-    }
-
-    fn leftovers(&self, names: &[&str]) -> Vec<String> {
+    /// Removes what killed processes left of new content for these files. Only under the lock: what a living process is
+    /// writing looks the same. Nothing else in the directory is touched, whatever it is called.
+    pub(super) fn remove_temporaries(&self, names: &[&str]) -> Result<(), FileError> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let found = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        found.filter(|name| name.ends_with(TEMPORARY_SUFFIX) || names.contains(&name.as_str())).collect()
+        found.filter(|found| is_temporary(found, names)).try_for_each(|name| self.wipe(&name))
     }
 
     /// Removes the directory with its lock, if nothing else is in it. Only under the lock.
@@ -149,9 +144,17 @@ impl Directory {
         }
     }
 
-    /// Overwrites a file with zeros and removes it.
+    /// Removes a file without content.
+    pub(super) fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.0.join(name));
+    }
+
+    /// Overwrites a file with zeros and removes it. What is no regular file is left alone: it is not ours.
     pub(super) fn wipe(&self, name: &str) -> Result<(), FileError> {
         let path = self.0.join(name);
+        if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(());
+        }
         let wiped = (|| {
             let mut file = OpenOptions::new().write(true).open(&path)?;
             let length = usize::try_from(file.metadata()?.len().min(MAX_FILE_BYTES)).unwrap_or(0);
@@ -192,6 +195,14 @@ impl Drop for Pending {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// `NAME.0123456789abcdef.tmp`, as [`Directory::begin`] names it.
+fn is_temporary(found: &str, names: &[&str]) -> bool {
+    let Some((name, digits)) = found.strip_suffix(TEMPORARY_SUFFIX).and_then(|rest| rest.rsplit_once('.')) else {
+        return false;
+    };
+    names.contains(&name) && digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn private() -> OpenOptions {

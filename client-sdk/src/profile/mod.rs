@@ -2,7 +2,7 @@
 //!
 //! A profile is a directory (0700) of three files (0600), each replaced atomically: `device.key`, `bundle.sealed` and
 //! `profile.json`. The last one is written last: a directory without it holds no account, and what a killed process left
-//! there is removed the next time.
+//! there is removed the next time. Files that are not ours are never touched.
 
 mod files;
 mod format;
@@ -24,6 +24,9 @@ use crate::RelayUrl;
 const KEY_FILE: &str = "device.key";
 const BUNDLE_FILE: &str = "bundle.sealed";
 const PROFILE_FILE: &str = "profile.json";
+/// There while a device is being made: what lies beside it without a profile file is half of one.
+const MAKING_FILE: &str = "handfast-making";
+const FILES: [&str; 3] = [KEY_FILE, BUNDLE_FILE, PROFILE_FILE];
 
 /// This many burned offers ...
 const BURNS_ALLOWED: usize = 5;
@@ -131,7 +134,7 @@ impl Profile {
         let dir = Directory::at(dir);
         let Some(bytes) = dir.read(PROFILE_FILE)? else {
             roll_back(&dir)?;
-            return Err(ProfileError::NotFound(dir.path().to_owned()));
+            return Err(without_profile_file(&dir));
         };
         let key = read_key(&dir)?;
         let file = ProfileFile::decode(&bytes, &key)?;
@@ -203,7 +206,7 @@ impl Profile {
         change: impl FnOnce(&mut CredentialBundle) -> Result<T, E>,
     ) -> Result<T, E> {
         let _lock = self.dir.lock().map_err(ProfileError::from)?;
-        self.dir.remove_leftovers(&[]).map_err(ProfileError::from)?;
+        self.dir.remove_temporaries(&FILES).map_err(ProfileError::from)?;
         let mut bundle = self.bundle()?;
         let result = change(&mut bundle)?;
         let sealed = bundle.seal(&self.key, &mut rand::rng()).map_err(ProfileError::from)?;
@@ -225,7 +228,7 @@ impl Profile {
 
     /// How long a new offer has to wait because of burned ones.
     pub fn burn_wait(&self, now: SystemTime) -> Duration {
-        let recent = self.recent_burns(now);
+        let recent = recent_burns(&self.file, now);
         match recent.last() {
             Some(last) if recent.len() >= BURNS_ALLOWED => {
                 BURN_WAIT.saturating_sub(now.duration_since(*last).unwrap_or_default())
@@ -237,14 +240,20 @@ impl Profile {
     /// Wipes this device: overwrites and removes key, bundle and profile. Other devices are not told. On disks that write
     /// elsewhere than where they are told to (most SSDs), the old blocks may survive a while.
     pub fn forget(self) -> Result<(), ProfileError> {
-        let _lock = self.dir.lock()?;
-        // The key first: without it, nothing else opens.
-        for name in [KEY_FILE, BUNDLE_FILE, PROFILE_FILE] {
-            self.dir.wipe(name)?;
+        Self::wipe(self.dir.path())
+    }
+
+    /// As [`Profile::forget`], for a profile that is damaged and does not open.
+    pub fn wipe(dir: &Path) -> Result<(), ProfileError> {
+        let dir = Directory::at(dir);
+        let _lock = dir.lock()?;
+        // The key first, without it nothing opens; then the file that says there is an account.
+        for name in [KEY_FILE, PROFILE_FILE, BUNDLE_FILE, MAKING_FILE] {
+            dir.wipe(name)?;
         }
-        self.dir.remove_leftovers(&[])?;
-        self.dir.sync()?;
-        self.dir.remove_if_empty();
+        dir.remove_temporaries(&FILES)?;
+        dir.sync()?;
+        dir.remove_if_empty();
         Ok(())
     }
 
@@ -265,12 +274,14 @@ impl Profile {
         }
     }
 
-    /// Notes a burned offer.
+    /// Notes a burned offer, beside those that other processes have noted.
     pub(crate) fn record_burn(&mut self, now: SystemTime) -> Result<(), ProfileError> {
-        let mut burns = self.recent_burns(now);
-        burns.push(now);
-        let keep = burns.len().saturating_sub(BURNS_ALLOWED);
-        self.change(|file| file.set_burns(burns.get(keep..).unwrap_or_default()))
+        self.change(|file| {
+            let mut burns = recent_burns(file, now);
+            burns.push(now);
+            let keep = burns.len().saturating_sub(BURNS_ALLOWED);
+            file.set_burns(burns.get(keep..).unwrap_or_default());
+        })
     }
 
     /// Writes the record of a device: one that may soon hold the bundle, or one that has confirmed.
@@ -286,11 +297,12 @@ impl Profile {
     /// Changes the profile file as it is on disk now, so that nobody else's change is lost.
     fn change<T>(&mut self, change: impl FnOnce(&mut ProfileFile) -> T) -> Result<T, ProfileError> {
         let _lock = self.dir.lock()?;
-        self.dir.remove_leftovers(&[])?;
+        self.dir.remove_temporaries(&FILES)?;
         let bytes = self.dir.read(PROFILE_FILE)?.ok_or_else(|| ProfileError::NotFound(self.dir.path().to_owned()))?;
         let mut file = ProfileFile::decode(&bytes, &self.key)?;
         let result = change(&mut file);
         self.dir.write(PROFILE_FILE, &file.encode()?)?;
+        self.dir.remove(MAKING_FILE);
         self.dir.sync()?;
         self.devices = file.devices()?;
         self.file = file;
@@ -303,11 +315,11 @@ impl Profile {
         let let_in = confirmed.map(|record| record.device.identity);
         let_in.chain(self.enroller().map(|enroller| enroller.identity)).collect()
     }
+}
 
-    fn recent_burns(&self, now: SystemTime) -> Vec<SystemTime> {
-        let recent = |burn: &SystemTime| now.duration_since(*burn).is_ok_and(|age| age < BURN_WINDOW);
-        self.file.burns().filter(recent).collect()
-    }
+fn recent_burns(file: &ProfileFile, now: SystemTime) -> Vec<SystemTime> {
+    let recent = |burn: &SystemTime| now.duration_since(*burn).is_ok_and(|age| age < BURN_WINDOW);
+    file.burns().filter(recent).collect()
 }
 
 /// A device in the making: its key is on its way to the disk, and nobody else can make one in the same directory. Dropped
@@ -318,23 +330,35 @@ pub(crate) struct NewProfile {
     key: DeviceKey,
     key_written: Option<JoinHandle<Result<(), FileError>>>,
     finished: bool,
+    /// The directory was made for this device.
+    own_directory: bool,
     _lock: Lock,
 }
 
 impl NewProfile {
     /// Errors: [`ProfileError::AlreadyHasAccount`], [`ProfileError::Busy`], [`ProfileError::Io`].
     pub(crate) fn prepare(path: &Path) -> Result<Self, ProfileError> {
+        let own_directory = !path.exists();
         let dir = Directory::create(path)?;
         let lock = dir.try_lock()?.ok_or_else(|| ProfileError::Busy(path.to_owned()))?;
         if dir.read(PROFILE_FILE)?.is_some() {
             return Err(ProfileError::AlreadyHasAccount(path.to_owned()));
         }
-        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
+        remove_half_made(&dir)?;
+        if dir.exists(KEY_FILE) || dir.exists(BUNDLE_FILE) {
+            return Err(ProfileError::Damaged {
+                file: PROFILE_FILE,
+                why: "it is missing beside other files of a device",
+            });
+        }
         let key = DeviceKey::generate(&mut rand::rng());
+        // What fails from here on is cleared up when this is dropped.
+        let mut place = Self { dir, key, key_written: None, finished: false, own_directory, _lock: lock };
+        place.dir.begin(MAKING_FILE, &[])?.name()?;
         // That this place can be written to is known now; waiting for the disk goes on beside the pairing.
-        let file = dir.begin(KEY_FILE, &format::encode_key(&key))?;
-        let key_written = Some(std::thread::spawn(move || file.finish()));
-        Ok(Self { dir, key, key_written, finished: false, _lock: lock })
+        let file = place.dir.begin(KEY_FILE, &format::encode_key(&place.key))?;
+        place.key_written = Some(std::thread::spawn(move || file.finish()));
+        Ok(place)
     }
 
     pub(crate) fn key(&self) -> &DeviceKey {
@@ -369,6 +393,7 @@ impl NewProfile {
         profile_file.name()?;
         self.dir.sync()?;
         self.finished = true;
+        self.dir.remove(MAKING_FILE);
         Profile::loaded(self.dir.clone(), self.key.clone(), file)
     }
 
@@ -387,8 +412,10 @@ impl Drop for NewProfile {
         if !self.finished {
             // The profile file first: without it, the rest is no account.
             let _ = self.dir.wipe(PROFILE_FILE);
-            let _ = self.dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE]);
-            self.dir.remove_if_empty();
+            let _ = remove_half_made(&self.dir);
+            if self.own_directory {
+                self.dir.remove_if_empty();
+            }
         }
     }
 }
@@ -403,15 +430,35 @@ pub(crate) fn this_platform() -> Platform {
 
 /// Removes what a process left that was killed before it had written the profile file.
 fn roll_back(dir: &Directory) -> Result<(), ProfileError> {
-    if !dir.has_leftovers(&[KEY_FILE, BUNDLE_FILE]) {
+    if !dir.exists(MAKING_FILE) {
         return Ok(());
     }
     // Whoever holds the lock is at work here: what looks left over is not.
     let Some(_lock) = dir.try_lock()? else { return Ok(()) };
+    // Another process may have been about to finish.
     if dir.read(PROFILE_FILE)?.is_none() {
-        dir.remove_leftovers(&[KEY_FILE, BUNDLE_FILE])?;
+        remove_half_made(dir)?;
     }
     Ok(())
+}
+
+/// Removes half a device, if the directory holds one. Only under the lock.
+fn remove_half_made(dir: &Directory) -> Result<(), FileError> {
+    if dir.exists(MAKING_FILE) {
+        dir.remove_temporaries(&[KEY_FILE, BUNDLE_FILE, PROFILE_FILE, MAKING_FILE])?;
+        for name in [KEY_FILE, BUNDLE_FILE, MAKING_FILE] {
+            dir.wipe(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a directory is that has no profile file: empty, or a device that lost it.
+fn without_profile_file(dir: &Directory) -> ProfileError {
+    if dir.exists(BUNDLE_FILE) && !dir.exists(MAKING_FILE) {
+        return ProfileError::Damaged { file: PROFILE_FILE, why: "it is missing" };
+    }
+    ProfileError::NotFound(dir.path().to_owned())
 }
 
 fn read_key(dir: &Directory) -> Result<DeviceKey, ProfileError> {

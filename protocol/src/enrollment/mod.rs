@@ -42,6 +42,9 @@ pub const RELAY_ANSWER_MS: u32 = 30 * 1000;
 /// How long a new device that has stored the bundle waits for word that its receipt arrived.
 pub const RECEIPT_LINGER_MS: u32 = 10 * 1000;
 
+/// Most events about the peer's presence in one run.
+const MAX_NOTICES: u32 = 32;
+
 /// What happened.
 pub enum Input<'a> {
     /// A socket to the relay is open.
@@ -239,6 +242,10 @@ struct Cx {
     /// Displayer: when the offer expires unclaimed.
     claimable_until: Option<Time>,
     claimed: bool,
+    /// This device reads what the other one displays.
+    reads: bool,
+    /// How often the person was told what the relay says of the peer.
+    notices: u32,
     /// New device: when it stops waiting for word about its receipt.
     linger_until: Option<Time>,
     result: Option<Result<Success, Failure>>,
@@ -341,6 +348,8 @@ impl Engine {
             answer_due: None,
             claimable_until: None,
             claimed: false,
+            reads: false,
+            notices: 0,
             linger_until: None,
             result: None,
         };
@@ -389,6 +398,7 @@ impl Engine {
             MailboxEvent::Ready { nameplate, slot, network } => {
                 self.cx.network = network;
                 self.cx.answer_due = None;
+                self.cx.reads = slot == Slot::Second;
                 self.step(Step::Ready { nameplate, slot }, rng)
             }
             MailboxEvent::PeerHere(network) => {
@@ -396,12 +406,12 @@ impl Engine {
                 if network != Network::Unknown {
                     self.cx.network = network;
                 }
-                self.cx.tell(Event::PeerHere);
+                self.cx.notice(Event::PeerHere);
                 Ok(())
             }
             MailboxEvent::PeerAway => {
                 let until = self.cx.mailbox.deadline();
-                self.cx.tell(Event::PeerAway { until });
+                self.cx.notice(Event::PeerAway { until });
                 Ok(())
             }
             MailboxEvent::PeerFreed => {
@@ -409,16 +419,16 @@ impl Engine {
                 if self.cx.claimed && self.cx.claimable_until.is_some() {
                     self.cx.claimed = false;
                     self.cx.network = Network::Unknown;
-                    self.cx.tell(Event::PeerFreed);
+                    self.cx.notice(Event::PeerFreed);
                 }
                 Ok(())
             }
             MailboxEvent::ThirdClaim => {
-                self.cx.tell(Event::ThirdClaim);
+                self.cx.notice(Event::ThirdClaim);
                 Ok(())
             }
             MailboxEvent::PeerClosed(reason) => {
-                let failure = Failure::from_hint(reason, self.cx.mode);
+                let failure = Failure::from_hint(reason, self.cx.mode, self.cx.reads);
                 self.step(Step::Lost(failure), rng)
             }
             MailboxEvent::Payload(payload) => {
@@ -480,6 +490,15 @@ impl Engine {
 impl Cx {
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Tells the person what the relay says of the peer, but not for ever: a relay that repeats itself could push what
+    /// matters off the screen.
+    fn notice(&mut self, event: Event) {
+        if self.notices < MAX_NOTICES {
+            self.notices += 1;
+            self.tell(event);
+        }
     }
 
     /// The next time at which something is due. One that has passed was dealt with when it did.

@@ -158,6 +158,9 @@ impl New {
         let Some(peer_hello) = self.verify(hello, bound_to) else {
             return Err(Stop::silently(Failure::PeerMisbehaved));
         };
+        if self.device.enrolled.as_ref().is_some_and(|(account, _)| *account != peer_hello.account_id) {
+            return Err(Stop::silently(Failure::OtherAccount));
+        }
         let pinned = self.kind.purpose == Purpose::Unlock && self.knows(&peer_hello);
         let own_hello = self.hello(&reply.transcript(), pinned)?;
         let (payload, channel) = reply.reply(&own_hello)?;

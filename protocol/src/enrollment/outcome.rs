@@ -44,6 +44,8 @@ pub enum Failure {
     NoSuchEntry,
     /// The account unlock key was asked for by a device that the trusted device has not recorded.
     NotRecorded,
+    /// An enrolled device asked for an unlock, and the device that answered belongs to another account.
+    OtherAccount,
     /// The new device could not store the bundle.
     PeerDidNotStore,
     /// The other device failed on its own account.
@@ -133,6 +135,7 @@ impl Failure {
             | Self::PeerCancelled
             | Self::NoSuchEntry
             | Self::NotRecorded
+            | Self::OtherAccount
             | Self::PeerDidNotStore
             | Self::PeerFailed
             | Self::PeerLost => Fault::PeerRefused,
@@ -181,12 +184,13 @@ impl Failure {
         }
     }
 
-    /// What the relay's word that the peer closed means before there is a channel. A hint: it ends the run, no more.
-    pub(crate) fn from_hint(reason: CloseReason, mode: Mode) -> Self {
+    /// What the relay's word that the peer closed means before there is a channel. A hint: it ends the run, no more. That a
+    /// code was wrong is news only to who typed it: on the other side it would count against the person.
+    pub(crate) fn from_hint(reason: CloseReason, mode: Mode, reads: bool) -> Self {
         match reason {
-            CloseReason::Burned if mode == Mode::Code => Self::WrongCode,
+            CloseReason::Burned if mode == Mode::Code && reads => Self::WrongCode,
             CloseReason::Cancelled => Self::PeerCancelled,
-            CloseReason::Expired => Self::Expired,
+            CloseReason::Expired if reads => Self::Expired,
             _ => Self::PeerLost,
         }
     }
@@ -232,7 +236,12 @@ impl fmt::Display for Failure {
             Self::NotRecorded => {
                 "the trusted device has not recorded this device, so it does not release the unlock key: enroll first, or ask for named entries"
             }
-            Self::PeerDidNotStore => "the new device could not store what it got: look at its message, then start again",
+            Self::OtherAccount => {
+                "the device that answered belongs to another account: scan with a trusted device of this one"
+            }
+            Self::PeerDidNotStore => {
+                "the new device says that it could not store what it got: look at its message, then start again; if it is not yours, change the secrets in the bundle"
+            }
             Self::PeerFailed => "the other device gave up: look at its message, then start again",
             Self::PeerLost => "the other device went away: start again when both are ready",
             Self::NoSuchOffer => {

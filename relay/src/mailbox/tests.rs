@@ -304,7 +304,17 @@ fn resume_repeats_an_acknowledgement_that_may_be_lost() {
     bench.outputs(FIRST);
     bench.mailbox.detach(FIRST);
     bench.resume(1, C, 0).unwrap();
-    assert_eq!(bench.outputs((Slot::First, C)), [acked(1)]);
+    let here = Output::Frame(RelayFrame::PeerJoined { network: Network::Different });
+    assert_eq!(bench.outputs((Slot::First, C)), [here, acked(1)]);
+}
+
+#[test]
+fn a_device_that_was_away_learns_who_came_and_from_where() {
+    let mut bench = Bench::paired();
+    bench.mailbox.detach(FIRST);
+    assert_eq!(bench.resume(1, C, 0), Ok((0, PeerState::Present)));
+    let here = Output::Frame(RelayFrame::PeerJoined { network: Network::Different });
+    assert_eq!(bench.outputs((Slot::First, C)), [here]);
 }
 
 #[test]

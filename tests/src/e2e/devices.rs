@@ -8,6 +8,7 @@ use handfast::{
 use handfast_relay::{Config, Relay, RelayHandle};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -334,6 +335,33 @@ fn answer(event: &Event, decisions: &Decisions, table: &Table) {
         }
         _ => {}
     }
+}
+
+/// The next code that a run shows.
+pub async fn next_code(run: &mut Run) -> String {
+    loop {
+        match soon("a code", run.next()).await {
+            Some(Event::ShowCode { code, .. }) => return code.reveal().to_string(),
+            Some(_) => {}
+            None => panic!("the run ended without a code"),
+        }
+    }
+}
+
+/// The end of what a run shows: why, and when it shows something new.
+pub async fn offer_over(run: &mut Run) -> (Failure, Duration) {
+    loop {
+        match soon("the end of the offer", run.next()).await {
+            Some(Event::OfferOver { failure, next_in }) => return (failure, next_in),
+            Some(_) => {}
+            None => panic!("the run ended"),
+        }
+    }
+}
+
+/// How a run ends in front of which nobody does anything.
+pub async fn ended(run: Run) -> String {
+    soon("the end of a run", watch(run, Table::new(), |_, _| Reaction::None)).await.ended()
 }
 
 /// The name of a variant.

@@ -37,8 +37,8 @@ fn get(mut cx: Context<'_>, name: &EntryName, output: Option<&Path>) -> Result<(
     let value = bundle.get(name).ok_or_else(|| no_entry(name))?;
     match output {
         None if cx.session.ui.is_json() => {
-            let base64 = STANDARD.encode(value.expose());
-            cx.session.ui.event(&json!({"event": "entry", "name": name.as_str(), "base64": base64}))
+            let base64 = zeroize::Zeroizing::new(STANDARD.encode(value.expose()));
+            cx.session.ui.event(&json!({"event": "entry", "name": name.as_str(), "base64": *base64}))
         }
         None => cx.session.ui.result(value.expose()),
         Some(path) => {

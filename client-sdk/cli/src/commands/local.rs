@@ -4,9 +4,10 @@ use super::{Context, device_name, entries};
 use crate::args::{Devices, DevicesCommand, Forget, Init};
 use crate::exit::{Exit, Failed};
 use crate::ui::screen::calls_itself;
-use handfast::{DeviceRecord, Profile};
+use handfast::{DeviceRecord, Profile, ProfileError};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const WHAT_TO_CHANGE: &str = "It keeps its copy of the bundle. To lock it out, change what the bundle opens: passwords, keys, and the account unlock key where the account is kept.";
@@ -63,7 +64,11 @@ pub(super) fn devices(cx: Context<'_>, args: Devices) -> Result<(), Failed> {
 }
 
 pub(super) async fn forget(mut cx: Context<'_>, args: Forget) -> Result<(), Failed> {
-    let profile = cx.open_profile()?;
+    let dir = cx.profile_dir()?;
+    let profile = match Profile::open(&dir) {
+        Err(error @ ProfileError::Damaged { .. }) => return forget_damaged(cx, args, &dir, &error).await,
+        profile => profile?,
+    };
     let label = profile.account().label.clone();
     let others = profile.enroller().is_some() || profile.devices().iter().any(|record| record.device.confirmed);
     let after = if others {
@@ -83,6 +88,21 @@ pub(super) async fn forget(mut cx: Context<'_>, args: Forget) -> Result<(), Fail
         "This device no longer holds {label}. Other devices were not told: run `handfast devices rm` on the one that let it in.\n"
     );
     cx.report(&text, &json!({"event": "done", "outcome": "forgotten", "account": label.as_str()}))
+}
+
+/// What does not open can still hold secrets.
+async fn forget_damaged(mut cx: Context<'_>, args: Forget, dir: &Path, error: &ProfileError) -> Result<(), Failed> {
+    let question = format!(
+        "{error}. Wipe it all the same? The key and bundle in {} are gone for good, and with them the account if no other \
+         trusted device holds it.",
+        dir.display()
+    );
+    if !args.yes && !cx.session.confirm("ask_forget", &question).await? {
+        return Err(Failed::new(Exit::Cancelled, "cancelled; nothing was changed"));
+    }
+    Profile::wipe(dir)?;
+    let text = "This device no longer holds the account. Other devices were not told: run `handfast devices rm` on the one that let it in.\n";
+    cx.report(text, &json!({"event": "done", "outcome": "forgotten", "account": null}))
 }
 
 fn list_devices(mut cx: Context<'_>, profile: &Profile) -> Result<(), Failed> {
@@ -109,25 +129,20 @@ fn list_devices(mut cx: Context<'_>, profile: &Profile) -> Result<(), Failed> {
 }
 
 fn remove_device(mut cx: Context<'_>, mut profile: Profile, wanted: &str) -> Result<(), Failed> {
-    let matches = |record: &&DeviceRecord| {
-        record.device.name == wanted || record.device.identity.fingerprint().eq_ignore_ascii_case(wanted)
-    };
-    let mut found = profile.devices().iter().filter(matches).map(|record| record.device.clone());
-    let device = match (found.next(), found.next()) {
-        (Some(device), None) => device,
-        (Some(_), Some(_)) => {
+    let device = match found(profile.devices(), wanted).as_slice() {
+        [record] => record.device.clone(),
+        [_, _, ..] => {
             return Err(Failed::usage(
                 "several devices have this name: give the fingerprint that `handfast devices` shows",
             ));
         }
-        (None, _) => {
+        [] => {
             return Err(Failed::new(
                 Exit::NotRecorded,
                 "this device has let in no device of this name or fingerprint: look at `handfast devices`",
             ));
         }
     };
-    drop(found);
     profile.remove_device(&device.identity)?;
     let fingerprint = device.identity.fingerprint();
     let text = format!(
@@ -138,6 +153,13 @@ fn remove_device(mut cx: Context<'_>, mut profile: Profile, wanted: &str) -> Res
         &text,
         &json!({"event": "done", "outcome": "device_removed", "fingerprint": fingerprint, "note": WHAT_TO_CHANGE}),
     )
+}
+
+/// A device calls itself what it likes, even by another one's fingerprint: names count only if no fingerprint does.
+fn found<'a>(devices: &'a [DeviceRecord], wanted: &str) -> Vec<&'a DeviceRecord> {
+    let fingerprint = |record: &&DeviceRecord| record.device.identity.fingerprint().eq_ignore_ascii_case(wanted);
+    let found: Vec<_> = devices.iter().filter(fingerprint).collect();
+    if found.is_empty() { devices.iter().filter(|record| record.device.name == wanted).collect() } else { found }
 }
 
 fn this_device(profile: &Profile) -> String {
@@ -215,9 +237,38 @@ fn civil(mut day: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use handfast::{AccountLabel, DeviceName, EnrolledDevice};
     use std::time::Duration;
+
+    #[test]
+    fn a_device_that_calls_itself_by_anothers_fingerprint_does_not_hide_it() {
+        let record = |name: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let (label, own) = (AccountLabel::new("a").unwrap(), DeviceName::new("b").unwrap());
+            let identity = Profile::init(folder.path(), label, own).unwrap().identity();
+            let device = EnrolledDevice {
+                identity,
+                wrapping_key: Vec::new(),
+                name: name.into(),
+                platform: "linux".into(),
+                grant_signature: [0; 64],
+                transcript: [0; 32],
+                confirmed: true,
+            };
+            DeviceRecord { device, at: UNIX_EPOCH }
+        };
+        let laptop = record("laptop");
+        let fingerprint = laptop.device.identity.fingerprint();
+        let devices = [record(&fingerprint), laptop, record("phone"), record("phone")];
+        assert_eq!(found(&devices, &fingerprint), [&devices[1]]);
+        assert_eq!(found(&devices, &fingerprint.to_lowercase()), [&devices[1]]);
+        assert_eq!(found(&devices, "laptop"), [&devices[1]]);
+        assert_eq!(found(&devices, "phone").len(), 2);
+        assert!(found(&devices, "tablet").is_empty());
+    }
 
     #[test]
     fn times_are_written_in_utc() {

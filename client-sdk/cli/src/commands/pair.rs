@@ -40,7 +40,7 @@ pub(super) async fn invite(mut cx: Context<'_>, args: Invite) -> Result<(), Fail
         script.scene.elsewhere_takes_code = served.is_some() && show == Show::Code;
         let run = handfast::invite(Profile::open(profile.dir())?, show, Options::new(relay));
         let outcome = cx.session.drive(run, script).await;
-        stop(served).await;
+        cx.stop(served).await;
         match outcome {
             Ok(outcome) => return cx.outcome(outcome),
             Err(failed) if failed.exit == Exit::RelayUnreachable && serve.is_none() => {
@@ -86,10 +86,17 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
     };
     // One that was served here, or accepted once, is not a relay to come back to.
     let options = Options { remember_relay: relay == configured, ..Options::new(relay) };
-    let run = handfast::join(dir, name, way, options).map_err(wrong_way)?;
+    let run = handfast::join(dir.clone(), name, way, options).map_err(wrong_way)?;
     let outcome = cx.session.drive(run, script).await;
-    stop(served).await;
-    cx.outcome(outcome?)
+    cx.stop(served).await;
+    match outcome {
+        // It held none when the run began.
+        Err(failed) if failed.exit == Exit::Cancelled && Profile::holds_account(&dir)? => Err(Failed::new(
+            Exit::OutcomeUnknown,
+            "cancelled, but this device may have been enrolled: look at `handfast status`",
+        )),
+        outcome => cx.outcome(outcome?),
+    }
 }
 
 pub(super) async fn approve(mut cx: Context<'_>, args: Approve) -> Result<(), Failed> {
@@ -151,7 +158,7 @@ pub(super) async fn unlock(mut cx: Context<'_>, args: Unlock) -> Result<(), Fail
 impl Context<'_> {
     async fn finish(&mut self, run: Run, script: Script, served: Option<Served>) -> Result<(), Failed> {
         let outcome = self.session.drive(run, script).await;
-        stop(served).await;
+        self.stop(served).await;
         self.outcome(outcome?)
     }
 
@@ -163,7 +170,7 @@ impl Context<'_> {
                     "Done: the device that {name} is now a trusted device of this account.\nIts fingerprint is {}.\n",
                     device.identity.fingerprint()
                 );
-                self.report(&text, &json::enrolled(&device))
+                self.done(&text, &json::enrolled(&device))
             }
             Outcome::Joined { profile } => {
                 let count = profile.bundle()?.entries().count();
@@ -181,11 +188,11 @@ impl Context<'_> {
                     "fingerprint": profile.identity().fingerprint(),
                     "bundle_entries": count,
                 });
-                self.report(&text, &event)
+                self.done(&text, &event)
             }
             Outcome::Delivered => {
                 let text = "Done: the other device has what you approved, for one use.\n";
-                self.report(text, &json!({"event": "done", "outcome": "delivered"}))
+                self.done(text, &json!({"event": "done", "outcome": "delivered"}))
             }
             Outcome::Unlocked { items } if self.session.ui.is_json() => self.session.ui.event(&json::unlocked(&items)),
             Outcome::Unlocked { items } => {
@@ -194,6 +201,14 @@ impl Context<'_> {
             }
             _ => Err(Failed::internal("the run ended in a way that this command does not know")),
         }
+    }
+
+    /// What is done is done, even if nobody reads of it on stdout.
+    fn done(&mut self, text: &str, event: &serde_json::Value) -> Result<(), Failed> {
+        if let Err(failed) = self.report(text, event) {
+            self.session.ui.say(&format!("{text}handfast: {}\n", failed.message));
+        }
+        Ok(())
     }
 
     async fn serve(&mut self, address: Option<ServeAddr>) -> Result<Option<Served>, Failed> {
@@ -209,6 +224,14 @@ impl Context<'_> {
         self.session.ui.say_to_person(&format!("A relay runs at {}{others} until this run ends.\n", served.url));
         self.session.ui.event(&json!({"event": "serving", "relay": served.url.to_string()}))?;
         Ok(Some(served))
+    }
+
+    async fn stop(&self, served: Option<Served>) {
+        if let Some(served) = served
+            && !self.session.hurried
+        {
+            served.stop().await;
+        }
     }
 
     fn scan(&mut self, image: &Path) -> Result<QrPayload, Failed> {
@@ -266,12 +289,6 @@ fn elsewhere(relay: &RelayUrl, served: Option<&Served>, command: &str) -> String
         format!("handfast {command}")
     } else {
         format!("handfast --relay {relay} {command}")
-    }
-}
-
-async fn stop(served: Option<Served>) {
-    if let Some(served) = served {
-        served.stop().await;
     }
 }
 

@@ -21,12 +21,18 @@ pub(super) fn printed(items: &ReleasedItems, terminal: bool) -> Zeroizing<Vec<u8
 }
 
 fn labelled(items: &ReleasedItems) -> Vec<u8> {
-    let key = items.unlock_key.as_ref().map(|key| format!("account unlock key (hex): {}\n", hex::encode(key.expose())));
-    let entries = items.entries.iter().map(|(name, value)| match printable(value.expose()) {
-        Some(text) => format!("{name}: {text}\n"),
-        None => format!("{name} (base64): {}\n", encoded(value)),
-    });
-    key.into_iter().chain(entries).collect::<String>().into_bytes()
+    let mut bytes = Vec::new();
+    let mut line = |parts: [&str; 2]| parts.into_iter().chain(["\n"]).for_each(|part| bytes.extend(part.as_bytes()));
+    if let Some(key) = &items.unlock_key {
+        line(["account unlock key (hex): ", &Zeroizing::new(hex::encode(key.expose()))]);
+    }
+    for (name, value) in &items.entries {
+        match printable(value.expose()) {
+            Some(text) => line([&format!("{name}: "), text]),
+            None => line([&format!("{name} (base64): "), &encoded(value)]),
+        }
+    }
+    bytes
 }
 
 /// One line of text that cannot drive a terminal.
@@ -36,8 +42,8 @@ fn printable(bytes: &[u8]) -> Option<&str> {
     (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }
 
-fn encoded(value: &SecretBytes) -> String {
-    STANDARD.encode(value.expose())
+fn encoded(value: &SecretBytes) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(value.expose()))
 }
 
 #[cfg(test)]

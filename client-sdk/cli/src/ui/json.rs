@@ -8,6 +8,7 @@ use handfast::{
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// One event of a run. `entries`: the names of the bundle's entries, on a trusted device.
 pub(crate) fn event(event: &Event, entries: &[String]) -> Option<Value> {
@@ -77,10 +78,10 @@ pub(crate) fn unlocked(items: &ReleasedItems) -> Value {
     let entries: Vec<Value> = items
         .entries
         .iter()
-        .map(|(name, value)| json!({"name": name.as_str(), "base64": STANDARD.encode(value.expose())}))
+        .map(|(name, value)| json!({"name": name.as_str(), "base64": *Zeroizing::new(STANDARD.encode(value.expose()))}))
         .collect();
-    let key = items.unlock_key.as_ref().map(|key| hex::encode(key.expose()));
-    json!({"event": "done", "outcome": "unlocked", "unlock_key_hex": key, "entries": entries})
+    let key = items.unlock_key.as_ref().map(|key| Zeroizing::new(hex::encode(key.expose())));
+    json!({"event": "done", "outcome": "unlocked", "unlock_key_hex": key.as_deref(), "entries": entries})
 }
 
 pub(crate) fn mode(mode: Mode) -> &'static str {

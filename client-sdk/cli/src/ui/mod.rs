@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// How often a spinner or countdown moves.
 pub(crate) const FRAME: Duration = Duration::from_millis(125);
@@ -74,7 +75,7 @@ impl Ui {
 
     /// An event for a script.
     pub(crate) fn event(&mut self, event: &Value) -> Result<(), Failed> {
-        if self.json { self.result(format!("{event}\n").as_bytes()) } else { Ok(()) }
+        if self.json { self.result(Zeroizing::new(format!("{event}\n")).as_bytes()) } else { Ok(()) }
     }
 
     /// Results: the only thing on stdout.

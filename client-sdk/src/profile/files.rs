@@ -144,6 +144,12 @@ impl Directory {
         }
     }
 
+    /// Makes a file without content, in one step.
+    pub(super) fn touch(&self, name: &str) -> Result<(), FileError> {
+        let path = self.0.join(name);
+        private().create(true).truncate(false).open(&path).map(drop).map_err(failed("create", &path))
+    }
+
     /// Removes a file without content.
     pub(super) fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.0.join(name));

@@ -354,7 +354,7 @@ impl NewProfile {
         let key = DeviceKey::generate(&mut rand::rng());
         // What fails from here on is cleared up when this is dropped.
         let mut place = Self { dir, key, key_written: None, finished: false, own_directory, _lock: lock };
-        place.dir.begin(MAKING_FILE, &[])?.name()?;
+        place.dir.touch(MAKING_FILE)?;
         // That this place can be written to is known now; waiting for the disk goes on beside the pairing.
         let file = place.dir.begin(KEY_FILE, &format::encode_key(&place.key))?;
         place.key_written = Some(std::thread::spawn(move || file.finish()));
@@ -445,7 +445,7 @@ fn roll_back(dir: &Directory) -> Result<(), ProfileError> {
 /// Removes half a device, if the directory holds one. Only under the lock.
 fn remove_half_made(dir: &Directory) -> Result<(), FileError> {
     if dir.exists(MAKING_FILE) {
-        dir.remove_temporaries(&[KEY_FILE, BUNDLE_FILE, PROFILE_FILE, MAKING_FILE])?;
+        dir.remove_temporaries(&FILES)?;
         for name in [KEY_FILE, BUNDLE_FILE, MAKING_FILE] {
             dir.wipe(name)?;
         }

@@ -395,6 +395,23 @@ fn the_relay_cannot_put_words_into_the_peers_mouth() {
 }
 
 #[test]
+fn a_relay_that_repeats_itself_does_not_bury_the_question() {
+    let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 13), 13);
+    pair.until_asked(Role::Trusted, Ask::Approval);
+    let index = pair.index(Role::Trusted);
+    let before = pair.device(Role::Trusted).event_names().len();
+    for _ in 0..500 {
+        for frame in [RelayFrame::PeerLeft, RelayFrame::PeerJoined { network: Network::Same }, RelayFrame::ThirdClaim] {
+            pair.sim.inject(index, &frame.encode());
+        }
+    }
+    let told = pair.device(Role::Trusted).event_names().len() - before;
+    assert!((1..=32).contains(&told), "{told} notices");
+    pair.finish();
+    pair.assert_success();
+}
+
+#[test]
 fn bytes_that_are_no_frame_are_the_relays_fault() {
     let garbage: [&[u8]; 6] = [&[], &[0], &[0xff; 40], &[0x05, 0, 0, 0, 0], &[0x8a, 99, 0, 0, 0, 0, 0], &[5; 17_000]];
     for scenario in Scenario::all(12) {

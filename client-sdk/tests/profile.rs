@@ -51,9 +51,12 @@ fn only_the_owner_can_read() {
     assert_eq!(mode(&dir), 0o700);
     let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.len() >= 3);
+    assert!(profile.key_protection().to_string().contains("only your user account"));
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
+    fs::set_permissions(dir.join("device.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(profile.key_protection().to_string().contains("OTHER USERS"));
 }
 
 #[test]

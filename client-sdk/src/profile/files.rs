@@ -126,6 +126,21 @@ impl Directory {
         self.0.join(name).symlink_metadata().is_ok()
     }
 
+    /// Whether nobody but the owner has any right to a file. Elsewhere than on Unix nobody can say, so no.
+    pub(super) fn is_private(&self, name: &str) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = self.0.join(name).metadata().map(|metadata| metadata.permissions().mode());
+            mode.is_ok_and(|mode| mode & 0o077 == 0)
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = name;
+            false
+        }
+    }
+
     /// Removes what killed processes left of new content for these files. Only under the lock: what a living process is
     /// writing looks the same. Nothing else in the directory is touched, whatever it is called.
     pub(super) fn remove_temporaries(&self, names: &[&str]) -> Result<(), FileError> {

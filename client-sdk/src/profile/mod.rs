@@ -61,17 +61,20 @@ pub enum KeyProtection {
     File {
         /// Its path.
         path: PathBuf,
+        /// Whether only the owner can read it.
+        private: bool,
     },
 }
 
 impl fmt::Display for KeyProtection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::File { path } = self;
-        write!(
-            f,
-            "in the file {}, which only your user account can read (mode 0600); nothing else protects it",
-            path.display()
-        )
+        let Self::File { path, private } = self;
+        let who = if *private {
+            "only your user account can read (mode 0600); nothing else protects it"
+        } else {
+            "OTHER USERS of this machine may read: take their permissions away"
+        };
+        write!(f, "in the file {}, which {who}", path.display())
     }
 }
 
@@ -188,7 +191,7 @@ impl Profile {
 
     /// Where the device key lies and what protects it.
     pub fn key_protection(&self) -> KeyProtection {
-        KeyProtection::File { path: self.dir.path().join(KEY_FILE) }
+        KeyProtection::File { path: self.dir.path().join(KEY_FILE), private: self.dir.is_private(KEY_FILE) }
     }
 
     /// The bundle. Errors: [`ProfileError::Damaged`] if it does not open with this device's key, [`ProfileError::Io`].

@@ -61,6 +61,8 @@ pub(crate) struct Mailbox {
     acknowledged: u32,
     /// The first number that was not yet sent on this socket.
     next_to_send: u32,
+    /// The first number that was never sent on any socket.
+    never_sent: u32,
     received: u32,
     ack_sent: u32,
     settled: bool,
@@ -100,6 +102,7 @@ impl Mailbox {
             outgoing: VecDeque::new(),
             acknowledged: 0,
             next_to_send: 0,
+            never_sent: 0,
             received: 0,
             ack_sent: 0,
             settled: false,
@@ -235,6 +238,7 @@ impl Mailbox {
             let payload = payload.clone();
             let data = Data { seq: self.next_to_send, ack: self.received, flags: self.flags(), payload };
             self.next_to_send = self.next_to_send.wrapping_add(1);
+            self.never_sent = self.never_sent.max(self.next_to_send);
             self.marked_as_said();
             self.lives_on(now);
             return Some(ClientFrame::Data(data).encode());
@@ -257,8 +261,7 @@ impl Mailbox {
     }
 
     fn up(&mut self, id: Option<MailboxId>, relay_has: u32, lifetime: Lifetime, now: Time) -> Result<(), RelayFault> {
-        let queued = u32::try_from(self.outgoing.len()).map_err(|_| RelayFault)?;
-        if relay_has < self.acknowledged || relay_has - self.acknowledged > queued {
+        if relay_has < self.acknowledged || relay_has > self.never_sent {
             return Err(RelayFault);
         }
         self.id = id.or(self.id);
@@ -268,10 +271,11 @@ impl Mailbox {
         self.ack_sent = 0;
         self.settled_sent = false;
         if self.deadline.is_none() {
+            let cap = now.plus_ms(lifetime.max_ms.min(MAILBOX_MAX_LIFETIME_MS));
             self.deadline = Some(Deadline {
-                ends: now.plus_ms(lifetime.remaining_ms.min(MAILBOX_LIFETIME_MS)),
+                ends: now.plus_ms(lifetime.remaining_ms.min(MAILBOX_LIFETIME_MS)).min(cap),
                 linger_ms: lifetime.linger_ms.min(MAILBOX_LINGER_MS),
-                cap: now.plus_ms(lifetime.max_ms.min(MAILBOX_MAX_LIFETIME_MS)),
+                cap,
             });
         }
         Ok(())

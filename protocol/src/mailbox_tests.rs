@@ -120,6 +120,19 @@ fn a_new_socket_resends_from_what_the_relay_has() {
 }
 
 #[test]
+fn a_relay_cannot_have_what_was_never_sent() {
+    for (claimed, possible) in [(8, true), (9, false), (20, false)] {
+        let mut mailbox = ready();
+        (0..20).for_each(|number| mailbox.send(vec![number]));
+        assert_eq!(numbers(&sent(&mut mailbox)).len(), 8);
+        mailbox.disconnected();
+        mailbox.connected();
+        let answer = RelayFrame::Resumed { received: claimed, peer: PeerState::Present, lifetime: LIFETIME };
+        assert_eq!(mailbox.frame(&answer.encode(), at(0)).is_ok(), possible, "{claimed}");
+    }
+}
+
+#[test]
 fn a_repeated_frame_is_dropped_and_a_gap_is_a_fault() {
     let mut mailbox = ready();
     assert!(matches!(mailbox.frame(&data(0, 0), at(0)), Ok(Some(MailboxEvent::Payload(_)))));
@@ -212,6 +225,7 @@ fn the_mailbox_ends_as_the_relay_says_but_never_later_than_the_protocol_does() {
     for (lifetime, ends) in [
         (Lifetime { remaining_ms: u32::MAX, linger_ms: u32::MAX, max_ms: u32::MAX }, minutes(10)),
         (Lifetime { remaining_ms: 60_000, ..LIFETIME }, minutes(1)),
+        (Lifetime { max_ms: 120_000, ..LIFETIME }, minutes(2)),
         (Lifetime { remaining_ms: 0, linger_ms: 0, max_ms: 0 }, at(0)),
     ] {
         let mut mailbox = Mailbox::new(Entry::Allocate, &mut seeded_rng(3));

@@ -372,6 +372,7 @@ fn the_relay_cannot_put_words_into_the_peers_mouth() {
     for (reason, before) in [
         (CloseReason::Burned, [Failure::PeerLost, Failure::WrongCode]),
         (CloseReason::Cancelled, [Failure::PeerCancelled, Failure::PeerCancelled]),
+        (CloseReason::Expired, [Failure::PeerLost, Failure::Expired]),
     ] {
         for (role, before) in ROLES.into_iter().zip(before) {
             let hint = RelayFrame::PeerClosed { reason }.encode();

@@ -428,7 +428,11 @@ impl Engine {
                 Ok(())
             }
             MailboxEvent::PeerClosed(reason) => {
-                let failure = Failure::from_hint(reason, self.cx.mode, self.cx.reads);
+                // A peer that has a channel says there why it ends the run: a reason of the relay's counts for nothing.
+                let failure = match self.has_channel() {
+                    true => Failure::PeerLost,
+                    false => Failure::from_hint(reason, self.cx.mode, self.cx.reads),
+                };
                 self.step(Step::Lost(failure), rng)
             }
             MailboxEvent::Payload(payload) => {
@@ -467,6 +471,13 @@ impl Engine {
         }
         let ended = self.cx.has_passed(self.cx.mailbox.deadline());
         if ended { self.step(Step::Lost(Failure::Expired), rng) } else { Ok(()) }
+    }
+
+    fn has_channel(&self) -> bool {
+        match &self.role {
+            Role::Trusted(role) => role.has_channel(),
+            Role::New(role) => role.has_channel(),
+        }
     }
 
     fn success(&self) -> Success {
@@ -541,14 +552,6 @@ fn abort_or_misbehaviour(channel: &mut Channel, payload: &[u8]) -> Failure {
     match channel.open_abort(body).as_ref().map(|reason| reason.expose()) {
         Ok([code]) => AbortReason::from_code(*code).map_or(Failure::PeerMisbehaved, Failure::from_peer),
         _ => Failure::PeerMisbehaved,
-    }
-}
-
-/// Once there is a channel, what the relay says of the peer's reasons counts for nothing.
-fn after_channel(failure: Failure) -> Failure {
-    match failure {
-        Failure::WrongCode | Failure::PeerCancelled => Failure::PeerLost,
-        failure => failure,
     }
 }
 

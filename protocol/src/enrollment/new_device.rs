@@ -5,7 +5,7 @@ use super::receive::{BundleKey, GrantReceiver};
 use super::release::{GrantStatement, verify_statement};
 use super::{
     Cx, Decision, Event, Failure, NewEnrollment, Output, RECEIPT_LINGER_MS, Step, Stop, Success, ToStore, Way,
-    WrongWay, abort_or_misbehaviour, after_channel, end,
+    WrongWay, abort_or_misbehaviour, end,
 };
 use crate::channel::Channel;
 use crate::crypto::hpke::KemPublicKey;
@@ -104,6 +104,11 @@ impl New {
             Purpose::Enroll => Success::Enrolled,
             Purpose::Unlock => Success::Unlocked,
         }
+    }
+
+    /// Whether the peer could say why it ends the run.
+    pub(super) fn has_channel(&self) -> bool {
+        !matches!(self.state, State::Meeting(_))
     }
 
     pub(super) fn step(&mut self, step: Step<'_>, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
@@ -345,7 +350,7 @@ fn check_opening(peer: &Peer, kind: Kind, typed: Option<&CheckCode>, opening: Op
 
 fn lost(state: State, failure: Failure) -> Stop {
     match state {
-        State::AwaitTyped(peer) | State::AwaitGrant { peer, .. } => end(peer.channel, after_channel(failure)),
+        State::AwaitTyped(peer) | State::AwaitGrant { peer, .. } => end(peer.channel, failure),
         State::Meeting(_) | State::AwaitStored(_) | State::AwaitSeen | State::Ended => Stop::silently(failure),
     }
 }

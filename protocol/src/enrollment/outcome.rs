@@ -50,8 +50,7 @@ pub enum Failure {
     PeerDidNotStore,
     /// The other device failed on its own account.
     PeerFailed,
-    /// The other device closed the mailbox without saying why through the channel, or its connection was lost and did not
-    /// come back in time.
+    /// The other device closed the mailbox without saying why through the channel.
     PeerLost,
 
     // The relay.

@@ -3,7 +3,7 @@
 use super::meeting::{self, Meeting, Met};
 use super::release::{GrantStatement, Release, ReleaseError, release, sign_statement};
 use super::{Approval, Cx, Decision, Event, Failure, Output, Step, Stop, Success, ToStore, Way, WrongWay};
-use super::{abort_or_misbehaviour, after_channel, end};
+use super::{abort_or_misbehaviour, end};
 use crate::bundle::CredentialBundle;
 use crate::channel::Channel;
 use crate::crypto::{CryptoError, identity, kdf};
@@ -108,6 +108,11 @@ impl Trusted {
             Purpose::Enroll => Success::Enrolled,
             Purpose::Unlock => Success::Unlocked,
         }
+    }
+
+    /// Whether the peer could say why it ends the run.
+    pub(super) fn has_channel(&self) -> bool {
+        !matches!(self.state, State::Meeting(_))
     }
 
     pub(super) fn step(&mut self, step: Step<'_>, cx: &mut Cx, rng: &mut dyn CryptoRng) -> Result<(), Stop> {
@@ -323,12 +328,12 @@ impl Trusted {
 
     fn lost(&self, state: State, failure: Failure) -> Result<(), Stop> {
         Err(match state {
-            State::AwaitReceipt { peer, .. } => peer.unknown(after_channel(failure)),
+            State::AwaitReceipt { peer, .. } => peer.unknown(failure),
             State::AwaitStored => Stop { result: Ok(self.success()), farewell: None },
             State::AwaitTyped { peer, .. }
             | State::AwaitCheckCode { peer, .. }
             | State::AwaitApproval { peer, .. }
-            | State::AwaitBundle { peer, .. } => peer.end(after_channel(failure)),
+            | State::AwaitBundle { peer, .. } => peer.end(failure),
             State::Meeting(_) | State::Ended => Stop::silently(failure),
         })
     }

@@ -4,7 +4,7 @@
 use handfast_protocol::pairing::Mode;
 use handfast_protocol::wire::ClientFrame;
 use handfast_protocol::{Request, ToStore};
-use handfast_tests::sim::{Ask, Pair, ROLES, Role, Scenario, entry};
+use handfast_tests::sim::{Ask, Cast, Pair, ROLES, Role, Scenario, entry};
 
 #[test]
 fn every_mode_and_purpose_succeeds_on_both_sides() {
@@ -119,6 +119,22 @@ fn bundles_in_one_bucket_look_alike() {
     assert_eq!(sizes(1), sizes(700));
     assert_ne!(sizes(1), sizes(2000));
     assert_eq!(sizes(2000), sizes(3500));
+}
+
+/// The relay sees the mode, and nothing of what the account is called or what the run is for.
+#[test]
+fn neither_the_account_label_nor_the_purpose_shows_in_sizes() {
+    let sizes = |mut scenario: Scenario, label: &str| {
+        scenario.cast = Cast::labelled(label, 8);
+        let mut pair = Pair::begun(scenario, 8);
+        pair.finish();
+        pair.assert_success();
+        ROLES.map(|role| payload_sizes(&pair, role))
+    };
+    let enroll = |label| sizes(Scenario::enroll(Mode::QrNew, 8), label);
+    let token = Request::items(false, vec![entry("token")]).unwrap();
+    assert_eq!(enroll("a"), enroll(&"a".repeat(128)));
+    assert_eq!(enroll("a"), sizes(Scenario::unlock_by_guest(token, 8), "a"));
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) enum GrantContent {
 }
 
 impl Grant {
-    /// The padded encoding; `None` if the content is over its limit.
+    /// The padded encoding; `None` if the content or the genesis statement is over its limit.
     pub(crate) fn encode(&self) -> Option<SecretBytes> {
         let content = match &self.content {
             GrantContent::Enroll { bundle, .. } => bundle.encode().ok()?,
@@ -51,10 +51,13 @@ impl Grant {
         if let Some(opening) = &self.opening {
             w.raw(opening);
         }
-        match &self.content {
-            GrantContent::Enroll { genesis, .. } => w.u8(0).bytes16(genesis),
-            GrantContent::Unlock(_) => w.u8(1),
+        let (kind, genesis) = match &self.content {
+            GrantContent::Enroll { genesis, .. } => (0, genesis.as_slice()),
+            GrantContent::Unlock(_) => (1, [].as_slice()),
         };
+        // Padded, and there in an unlock too: the size of a grant tells neither the account label's length nor the purpose.
+        let padding = MAX_GENESIS_BYTES.checked_sub(genesis.len())?;
+        w.u8(kind).bytes16(genesis).raw(&alloc::vec![0; padding]);
         self.extensions.write(&mut w);
         w.bytes32(content.expose()).raw(&alloc::vec![0; bucket - content.len()]);
         Some(SecretBytes::new(w.into_bytes()))
@@ -69,9 +72,14 @@ impl Grant {
             1 => Some(r.array()?),
             _ => return Err(DecodeError::BadValue("opening flag")),
         };
-        let genesis = match r.u8()? {
-            0 => Some(r.bytes16("genesis", MAX_GENESIS_BYTES)?.to_vec()),
-            1 => None,
+        let kind = r.u8()?;
+        let genesis = r.bytes16("genesis", MAX_GENESIS_BYTES)?.to_vec();
+        if r.take(MAX_GENESIS_BYTES - genesis.len())?.iter().any(|byte| *byte != 0) {
+            return Err(DecodeError::BadValue("padding"));
+        }
+        let genesis = match kind {
+            0 => Some(genesis),
+            1 if genesis.is_empty() => None,
             _ => return Err(DecodeError::BadValue("grant content")),
         };
         let extensions = Extensions::read(&mut r)?;

@@ -233,7 +233,7 @@ fn the_content_of_a_grant_is_padded_to_the_smallest_bucket_with_zeros() {
             content: GrantContent::Enroll { genesis: vec![], bundle },
             ..enroll_grant(rng)
         };
-        let front = 32 + 64 + 1 + 1 + 2 + 2 + 4;
+        let front = GENESIS_LENGTH + 2 + MAX_GENESIS_BYTES + 2 + 4;
         let bucket = encoded(&grant).len() - front;
         assert!(bucket >= content && [1024, 4096, 16384, 65536, 262_144].contains(&bucket), "{content} in {bucket}");
         assert!(bucket >= padded, "{content} in {bucket}");
@@ -285,12 +285,36 @@ fn sign_in_secrets_and_genesis_statements_have_their_limits() {
     assert!(bundle.encode().is_ok());
     bundle.sign_in_secret = SecretBytes::new(vec![1; MAX_SIGN_IN_SECRET_BYTES + 1]);
     assert!(bundle.encode().is_err());
-    for (len, fits) in [(MAX_GENESIS_BYTES, true), (MAX_GENESIS_BYTES + 1, false)] {
-        let mut grant = enroll_grant(&mut seeded_rng(11));
-        if let GrantContent::Enroll { genesis, .. } = &mut grant.content {
-            genesis.resize(len, 1);
+    let mut grant = Grant { opening: None, ..enroll_grant(&mut seeded_rng(11)) };
+    let GrantContent::Enroll { genesis, .. } = &mut grant.content else { panic!("a bundle") };
+    genesis.resize(MAX_GENESIS_BYTES, 1);
+    let mut longest = encoded(&grant);
+    assert!(Grant::decode(&longest).is_ok());
+    longest[GENESIS_LENGTH..GENESIS_LENGTH + 2].copy_from_slice(&(MAX_GENESIS_BYTES as u16 + 1).to_be_bytes());
+    assert_eq!(Grant::decode(&longest).err(), Some(DecodeError::TooLong("genesis")));
+    let GrantContent::Enroll { genesis, .. } = &mut grant.content else { panic!("a bundle") };
+    genesis.push(1);
+    assert!(grant.encode().is_none());
+}
+
+/// Where the length of the genesis statement lies in a grant without an opening: behind account id, statement, flag and
+/// content kind.
+const GENESIS_LENGTH: usize = 32 + 64 + 1 + 1;
+
+#[test]
+fn a_genesis_statement_has_zeros_behind_it_and_an_unlock_has_only_them() {
+    let rng = &mut seeded_rng(18);
+    let genesis_end = GENESIS_LENGTH + 2 + MAX_GENESIS_BYTES;
+    let enroll = encoded(&Grant { opening: None, ..enroll_grant(rng) });
+    let unlock = encoded(&Grant { opening: None, ..unlock_grant(rng) });
+    let of_an_unlock: Vec<usize> = (GENESIS_LENGTH..genesis_end).collect();
+    for (grant, places) in [(&enroll, vec![genesis_end - 1]), (&unlock, of_an_unlock)] {
+        assert!(Grant::decode(grant).is_ok());
+        for place in places {
+            let mut changed = grant.clone();
+            changed[place] = 1;
+            assert!(Grant::decode(&changed).is_err(), "{place}");
         }
-        assert_eq!(Grant::decode(&encoded(&grant)).is_ok(), fits, "{len}");
     }
 }
 
@@ -299,7 +323,7 @@ fn sign_in_secrets_and_genesis_statements_have_their_limits() {
 fn lengths_that_lie_are_refused() {
     let rng = &mut seeded_rng(12);
     let grant = Grant { opening: None, extensions: Extensions::default(), ..unlock_grant(rng) };
-    let content_length = 32 + 64 + 1 + 1 + 2;
+    let content_length = GENESIS_LENGTH + 2 + MAX_GENESIS_BYTES + 2;
     let huge = with_huge_length(encoded(&grant), content_length);
     assert_eq!(Grant::decode(&huge).err(), Some(DecodeError::TooLong("bundle")));
     let mut just_over = encoded(&grant);

@@ -51,9 +51,14 @@ pub struct Cast {
 impl Cast {
     /// Devices that do not know each other, and a bundle with one entry `token` of 300 bytes.
     pub fn new(seed: u64) -> Self {
+        Self::labelled("alex@example.org", seed)
+    }
+
+    /// The same with this account label.
+    pub fn labelled(label: &str, seed: u64) -> Self {
         let rng = &mut ChaCha12Rng::seed_from_u64(seed ^ 0xca57);
         let key = DeviceKey::generate(rng);
-        let label = AccountLabel::new("alex@example.org").unwrap();
+        let label = AccountLabel::new(label).unwrap();
         let account = Genesis::sign(label.clone(), &key, rng).account();
         let sign_in = SecretBytes::new(b"sign-in secret of the account".to_vec());
         let mut bundle = CredentialBundle::new(account.id, label, Secret::random(rng), sign_in);

@@ -2,9 +2,9 @@
 
 use crate::run::{Command, Event, Options};
 use crate::socket::Socket;
-use crate::{Error, ProfileError};
+use crate::{Approval, Error, ProfileError, RecordedDevice};
 use handfast_protocol::bundle::CredentialBundle;
-use handfast_protocol::device::EnrolledDevice;
+use handfast_protocol::device::{EnrolledDevice, IdentityPublicKey};
 use handfast_protocol::{Decision, Engine, Event as EngineEvent, Failure, Input, Output, Success, Time, ToStore};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,6 +29,11 @@ pub(crate) trait Store: Send + 'static {
     }
 
     fn store(&mut self, what: ToStore) -> Result<(), ProfileError>;
+
+    /// What this device has on record of another one. Only a trusted device is asked.
+    fn recorded(&self, _identity: &IdentityPublicKey) -> Option<RecordedDevice> {
+        None
+    }
 }
 
 /// The engine's clock: milliseconds since a run began.
@@ -51,11 +56,42 @@ impl Clock {
 
 /// Both ends of a run's conversation with the program.
 pub(crate) struct Conversation {
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    commands: mpsc::Receiver<Command>,
+    /// The program wants no more of this run: it cancelled, or let go of its handle.
+    cancelled: bool,
 }
 
 impl Conversation {
+    pub(crate) fn new(events: mpsc::Sender<Event>, commands: mpsc::Receiver<Command>) -> Self {
+        Self { events, commands, cancelled: false }
+    }
+
+    /// The program's next decision. Cancel-safe. After a cancel there is none.
+    pub(crate) async fn decision(&mut self) -> Decision {
+        if self.cancelled {
+            return std::future::pending().await;
+        }
+        let command = self.commands.recv().await;
+        self.noted(command.map_or(Decision::Cancel, |Command(decision)| decision))
+    }
+
+    /// A decision that was made already.
+    fn waiting_decision(&mut self) -> Option<Decision> {
+        let Command(decision) = self.commands.try_recv().ok()?;
+        Some(self.noted(decision))
+    }
+
+    /// Whether the program has cancelled. What ends for another reason at the same time is not begun anew.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    fn noted(&mut self, decision: Decision) -> Decision {
+        self.cancelled |= matches!(decision, Decision::Cancel);
+        decision
+    }
+
     /// Tells the program. Nobody may be listening any more; the run goes on all the same.
     pub(crate) async fn tell(&self, event: Event) {
         let _ = self.events.send(event).await;
@@ -168,8 +204,8 @@ impl<S: Store> Driver<'_, S> {
                     self.flush().await;
                     let prepared = self.with_store(move |store| store.prepare(record)).await;
                     // What the person decided in the meantime comes before the release.
-                    while let Ok(command) = self.conversation.commands.try_recv() {
-                        self.command(Some(command));
+                    while let Some(decision) = self.conversation.waiting_decision() {
+                        self.handle(Input::Decision(decision));
                     }
                     match prepared {
                         Some(bundle) => self.handle(Input::Prepared(Box::new(bundle))),
@@ -202,7 +238,7 @@ impl<S: Store> Driver<'_, S> {
                 }
                 None => self.disconnected(),
             },
-            command = self.conversation.commands.recv() => self.command(command),
+            decision = self.conversation.decision() => self.handle(Input::Decision(decision)),
             () = at(wake) => self.tick(),
         }
     }
@@ -226,7 +262,7 @@ impl<S: Store> Driver<'_, S> {
                 self.handle(Input::Connected);
                 self.conversation.tell(Event::Connected).await;
             }
-            command = self.conversation.commands.recv() => self.command(command),
+            decision = self.conversation.decision() => self.handle(Input::Decision(decision)),
             () = at(wake) => self.tick(),
         }
         Ok(())
@@ -241,15 +277,9 @@ impl<S: Store> Driver<'_, S> {
         let wake = self.wake.map(|time| self.clock.instant(time));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            command = self.conversation.commands.recv() => self.command(command),
+            decision = self.conversation.decision() => self.handle(Input::Decision(decision)),
             () = at(wake) => self.tick(),
         }
-    }
-
-    fn command(&mut self, command: Option<Command>) {
-        // A program that has let go of its handle wants no more of this run.
-        let decision = command.map_or(Decision::Cancel, |Command(decision)| decision);
-        self.handle(Input::Decision(decision));
     }
 
     /// The time that the engine named has come. It names another if there is one.
@@ -306,12 +336,21 @@ impl<S: Store> Driver<'_, S> {
             EngineEvent::PeerAway { until } => Event::PeerAway { until: until.map(instant) },
             EngineEvent::PeerFreed => Event::PeerFreed,
             EngineEvent::ThirdClaim => Event::ThirdClaim,
-            EngineEvent::Account { label, id, trusted_name, trusted_identity } => {
-                Event::Account { label, id, trusted_name, trusted_identity }
+            EngineEvent::Account { label, id, trusted_name, trusted_identity, own_identity } => {
+                Event::Account { label, id, trusted_name, trusted_identity, own_identity }
             }
             EngineEvent::ShowCheckCode(code) => Event::ShowCheckCode(code),
             EngineEvent::AskCheckCode => Event::AskCheckCode,
-            EngineEvent::AskApproval(approval) => Event::AskApproval(approval),
+            EngineEvent::AskApproval(asked) => Event::AskApproval(Approval {
+                recorded: self.store.as_ref().filter(|_| asked.recorded).and_then(|s| s.recorded(&asked.identity)),
+                purpose: asked.purpose,
+                request: asked.request,
+                identity: asked.identity,
+                name: asked.name,
+                platform: asked.platform,
+                network: asked.network,
+                authenticated_by: asked.authenticated_by,
+            }),
             EngineEvent::AskDifferentNetwork => Event::AskDifferentNetwork,
             EngineEvent::GrantSent => Event::GrantSent,
             EngineEvent::Stored => Event::Stored,

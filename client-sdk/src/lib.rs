@@ -72,11 +72,13 @@
 //!
 //! What holds and what does not is written in the repository's `spec/`. In short: a relay, however hostile, can delay
 //! and refuse but neither read nor change; a code is good for one try, so never start [`join`] twice with the same one;
-//! nothing of the bundle leaves the trusted device before a person there has said yes.
+//! nothing of the bundle leaves the trusted device before a person there has said yes. What your screens must say, and
+//! never do, is the table in `spec/threat-model.md`.
 //!
 //! The websocket library logs whole frames, with nameplates and resume tokens, through the `log` crate at its trace
 //! level: keep `tungstenite` out of logs that others can read.
 
+mod approval;
 mod driver;
 mod error;
 mod profile;
@@ -84,6 +86,7 @@ mod relay_url;
 mod run;
 mod socket;
 
+pub use approval::{Approval, RecordedDevice};
 pub use error::Error;
 pub use handfast_protocol as protocol;
 pub use handfast_protocol::bundle::{BundleError, CredentialBundle, MAX_BUNDLE_BYTES, ReleasedItems};
@@ -95,7 +98,7 @@ pub use handfast_protocol::pairing::{Mode, Purpose};
 pub use handfast_protocol::secret::{Secret, SecretBytes};
 pub use handfast_protocol::text::{AccountLabel, DeviceName, EntryName, Platform, TextError};
 pub use handfast_protocol::wire::{self, Network};
-pub use handfast_protocol::{Approval, Failure, Fault, MAX_REQUESTED_ENTRIES, Request, Success, WrongWay};
+pub use handfast_protocol::{AuthenticatedBy, Failure, Fault, MAX_REQUESTED_ENTRIES, Request, Success, WrongWay};
 pub use profile::{DeviceRecord, KeyProtection, Profile, ProfileError};
 pub use relay_url::{RelayUrl, RelayUrlError};
 pub use run::{Decisions, Event, Join, Options, Outcome, Run, Show, Unlocker, approve, invite, join, unlock};

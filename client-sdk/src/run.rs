@@ -2,14 +2,14 @@
 
 use crate::driver::{Clock, Conversation, Store, drive};
 use crate::profile::{NewProfile, Profile, this_platform};
-use crate::{Error, ProfileError, RelayUrl};
+use crate::{Approval, Error, ProfileError, RecordedDevice, RelayUrl};
 use handfast_protocol::bundle::{CredentialBundle, ReleasedItems};
 use handfast_protocol::device::{AccountId, DeviceInfo, DeviceKey, EnrolledDevice, IdentityPublicKey};
 use handfast_protocol::pairing::check_code::CheckCode;
 use handfast_protocol::pairing::code::VerificationCode;
 use handfast_protocol::pairing::qr::{QrKind, QrPayload};
 use handfast_protocol::text::{AccountLabel, DeviceName};
-use handfast_protocol::{Approval, Decision, Engine, Failure, NewDevice, Request, ToStore, Way, WrongWay};
+use handfast_protocol::{Decision, Engine, Failure, NewDevice, Request, ToStore, Way, WrongWay};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
@@ -132,6 +132,8 @@ pub enum Event {
         trusted_name: String,
         /// The trusted device's identity.
         trusted_identity: IdentityPublicKey,
+        /// This device's own identity. Show its fingerprint: it is what the trusted device's approval shows.
+        own_identity: IdentityPublicKey,
     },
     /// Show these digits: they are to be typed on the other device.
     ShowCheckCode(CheckCode),
@@ -139,7 +141,8 @@ pub enum Event {
     AskCheckCode,
     /// Ask whether to release; answer with [`Run::approve`] or [`Run::refuse`]. The default is to refuse.
     AskApproval(Approval),
-    /// The relay says that the devices are on different networks: ask once more, the same way.
+    /// The relay says that the devices are on different networks: ask once more, on a screen of its own that says why;
+    /// answer with [`Run::approve_different_network`] or [`Run::refuse`]. The default is to refuse.
     AskDifferentNetwork,
     /// Trusted device: sent; the new device has not yet confirmed.
     GrantSent,
@@ -316,12 +319,17 @@ impl Run {
         self.events.recv().await
     }
 
-    /// The person says yes to the question asked last.
+    /// The person says yes to [`Event::AskApproval`]. It answers nothing else: a second tap is ignored.
     pub fn approve(&self) {
         self.decisions.approve();
     }
 
-    /// The person says no.
+    /// The person says yes to [`Event::AskDifferentNetwork`]. It answers nothing else.
+    pub fn approve_different_network(&self) {
+        self.decisions.approve_different_network();
+    }
+
+    /// The person says no to either.
     pub fn refuse(&self) {
         self.decisions.refuse();
     }
@@ -331,7 +339,7 @@ impl Run {
         self.decisions.enter_check_code(code);
     }
 
-    /// Ends the run and tells the other side.
+    /// Ends the run and tells the other side. Without a connection, that takes up to 3 s or is given up.
     pub fn cancel(&self) {
         self.decisions.cancel();
     }
@@ -356,18 +364,23 @@ impl Run {
     {
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (command_sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let task = tokio::spawn(run(Conversation { events: event_sender, commands }));
+        let task = tokio::spawn(run(Conversation::new(event_sender, commands)));
         Self { events, decisions: Decisions(command_sender), task }
     }
 }
 
 impl Decisions {
-    /// The person says yes to the question asked last.
+    /// The person says yes to [`Event::AskApproval`]. It answers nothing else: a second tap is ignored.
     pub fn approve(&self) {
         self.send(Decision::Approve);
     }
 
-    /// The person says no.
+    /// The person says yes to [`Event::AskDifferentNetwork`]. It answers nothing else.
+    pub fn approve_different_network(&self) {
+        self.send(Decision::ApproveDifferentNetwork);
+    }
+
+    /// The person says no to either.
     pub fn refuse(&self) {
         self.send(Decision::Refuse);
     }
@@ -377,7 +390,7 @@ impl Decisions {
         self.send(Decision::CheckCode(code));
     }
 
-    /// Ends the run and tells the other side.
+    /// Ends the run and tells the other side. Without a connection, that takes up to 3 s or is given up.
     pub fn cancel(&self) {
         self.send(Decision::Cancel);
     }
@@ -460,6 +473,9 @@ impl Pace {
 
 /// Waits until a new offer may be shown; a cancel ends the run.
 async fn wait(wait: Duration, conversation: &mut Conversation) -> Result<(), Error> {
+    if conversation.is_cancelled() {
+        return Err(Failure::Cancelled.into());
+    }
     if wait.is_zero() {
         return Ok(());
     }
@@ -468,8 +484,8 @@ async fn wait(wait: Duration, conversation: &mut Conversation) -> Result<(), Err
     loop {
         tokio::select! {
             () = &mut over => return Ok(()),
-            command = conversation.commands.recv() => {
-                if matches!(command, None | Some(Command(Decision::Cancel))) {
+            decision = conversation.decision() => {
+                if matches!(decision, Decision::Cancel) {
                     return Err(Failure::Cancelled.into());
                 }
             }
@@ -515,6 +531,10 @@ impl Store for Releasing {
             self.profile.record_device(&record)?;
         }
         Ok(bundle)
+    }
+
+    fn recorded(&self, identity: &IdentityPublicKey) -> Option<RecordedDevice> {
+        self.profile.recorded(identity)
     }
 
     fn store(&mut self, what: ToStore) -> Result<(), ProfileError> {

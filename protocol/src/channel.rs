@@ -35,6 +35,7 @@ pub(crate) struct Channel {
     transcript: Transcript,
     /// The transcript through M2: what aborts are bound to, since the two sides may be a message apart when one ends.
     session: [u8; 32],
+    ended_by_peer: bool,
 }
 
 /// Reader to displayer: the HPKE context itself.
@@ -103,7 +104,7 @@ impl Reverse {
 impl Channel {
     /// Only the handshake makes channels, after it opened the peer's hello. `transcript` is through M2.
     pub(crate) fn confirmed(forward: Forward, reverse: Reverse, transcript: Transcript) -> Self {
-        Self { forward, reverse, transcript, session: *transcript.hash() }
+        Self { forward, reverse, transcript, session: *transcript.hash(), ended_by_peer: false }
     }
 
     pub(crate) fn transcript(&self) -> &[u8; 32] {
@@ -137,6 +138,15 @@ impl Channel {
 
     pub(crate) fn open_abort(&mut self, body: &[u8]) -> Result<SecretBytes, CryptoError> {
         self.open_bound_to(self.session, MessageKind::Abort, body)
+    }
+
+    /// The peer's abort was good: an answer would go to nobody.
+    pub(crate) fn ended_by_peer(&mut self) {
+        self.ended_by_peer = true;
+    }
+
+    pub(crate) fn is_ended_by_peer(&self) -> bool {
+        self.ended_by_peer
     }
 
     /// Takes a message that is sealed by other means (a grant chunk) into the transcript.

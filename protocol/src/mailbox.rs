@@ -218,6 +218,11 @@ impl Mailbox {
         self.outgoing.is_empty()
     }
 
+    /// Whether this side is closed and the relay, which has the mailbox, was not told.
+    pub(crate) fn owes_close(&self) -> bool {
+        self.id.is_some() && self.close.is_some() && !self.close_sent
+    }
+
     /// When the mailbox ends; `None` before the relay has made it.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.deadline.as_ref().map(|deadline| deadline.ends)

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use handfast_tests::e2e::process::{Device, Ended, RelayProcess, Session, zbarimg};
+use handfast_tests::e2e::process::{Device, Ended, RelayProcess, Session, another_code, zbarimg};
+use handfast_tests::e2e::proxy::Proxy;
 use handfast_tests::e2e::tls::TlsProxy;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,7 +29,9 @@ async fn a_family_of_devices() {
     assert_eq!((&question["name"], &question["purpose"]), (&json!("adas-laptop"), &json!("enroll")));
     assert_eq!(question["leaves"], json!({"bundle": true, "unlock_key": true, "entries": ["other", "token"]}));
     assert_eq!(question["relay_says_network"], "same");
+    assert_eq!((&question["authenticated_by"], &question["recorded"]), (&json!("code"), &Value::Null));
     let account = join.event("account").await;
+    assert_eq!(account["fingerprint"], question["fingerprint"], "something to compare before the answer");
     assert!(!laptop.profile().join("profile.json").exists(), "nothing is stored before the approval");
     invite.decide("approve").await;
     let (invited, joined) = (invite.end().await, join.end().await);
@@ -65,6 +68,7 @@ async fn a_family_of_devices() {
     carry_digits(&mut approve, &mut unlock).await;
     let question = approve.event("ask_approval").await;
     assert_eq!(question["leaves"], json!({"bundle": false, "unlock_key": false, "entries": ["token"]}));
+    assert_eq!((&question["authenticated_by"], &question["recorded"]), (&json!("check_code"), &Value::Null));
     approve.decide("approve").await;
     let (approved, unlocked) = (approve.end().await, unlock.end().await);
     assert_eq!(approved.last()["outcome"], "delivered");
@@ -78,7 +82,9 @@ async fn a_family_of_devices() {
     let mut unlock = laptop.start(&["unlock", "--qr-png", path(&png)]);
     unlock.event("show_qr").await;
     let mut approve = phone.start(&["approve", "--scan", path(&png)]);
-    approve.event("ask_approval").await;
+    let question = approve.event("ask_approval").await;
+    assert_eq!(question["authenticated_by"], "recorded_identities");
+    assert_eq!(question["recorded"], json!({"name": "adas-laptop", "let_this_device_in": true}));
     approve.decide("approve").await;
     let (approved, unlocked) = (approve.end().await, unlock.end().await);
     assert!(!approved.events().iter().any(|event| event["event"] == "show_check_code"));
@@ -130,6 +136,78 @@ async fn people_read_and_type_text() {
     let status = laptop.run_plain(&["status"], b"").await;
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("ada.private@example.com") && status.contains("0600"), "{status}");
+}
+
+/// The relay says that the networks differ: a script that says yes twice has said it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_approve_does_not_answer_the_second_question() {
+    let relay = RelayProcess::start(&[]).await;
+    let home = TempDir::new().unwrap();
+    let (desktop, laptop) = devices(home.path(), &relay.url()).await;
+    let elsewhere = Proxy::start_elsewhere(relay.address()).await;
+    let mut invite = desktop.start(&["invite"]);
+    let code = text(&invite.event("show_code").await, "code");
+    let join = laptop.through(&elsewhere.url()).start(&["join", &code]);
+    assert_eq!(invite.event("ask_approval").await["relay_says_network"], "different");
+    invite.decide("approve").await;
+    invite.event("ask_different_network").await;
+    invite.decide("approve").await;
+    assert!(text(&invite.event("ignored").await, "why").contains("approve_different_network"));
+    invite.decide("approve_different_network").await;
+    assert_eq!((invite.end().await.code(), join.end().await.code()), (Some(0), Some(0)));
+}
+
+/// An unlock without digits from another network, in front of a person: which device it is by this device's own record,
+/// whether it is near, and a second question that the first one's key does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_needs_another_word_for_the_second_question() {
+    let relay = RelayProcess::start(&[]).await;
+    let home = TempDir::new().unwrap();
+    let (desktop, laptop) = devices(home.path(), &relay.url()).await;
+    pair(&desktop, &laptop).await;
+    let elsewhere = Proxy::start_elsewhere(relay.address()).await;
+    // The QR code names the proxy, which the desktop has no use for.
+    for (typed, exit) in [("n\ny\ny\n", 8), ("n\ny\n\n", 8), ("n\ny\ndifferent\n", 0)] {
+        let png = home.path().join("unlock.png");
+        let mut unlock = laptop.through(&elsewhere.url()).start(&["unlock", "--qr-png", path(&png)]);
+        unlock.event("show_qr").await;
+        let approved = desktop.run_plain(&["approve", "--scan", path(&png)], typed.as_bytes()).await;
+        assert_eq!((approved.code(), unlock.end().await.code()), (Some(exit), Some(exit)), "{typed:?}: {approved:?}");
+        for part in
+            ["hold in your hands", "On record here as    \"adas-laptop\"", "in front of you?", "different networks"]
+        {
+            assert!(approved.stderr.contains(part), "{part}: {}", approved.stderr);
+        }
+    }
+}
+
+/// A person who is asked for the code types a wrong one: it is dead, and not taken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_was_wrong_is_not_taken_again() {
+    let relay = RelayProcess::start(&[]).await;
+    let home = TempDir::new().unwrap();
+    let (desktop, laptop) = devices(home.path(), &relay.url()).await;
+    let mut invite = desktop.start(&["invite", "--yes"]);
+    let wrong = another_code(&text(&invite.event("show_code").await, "code"));
+    let mut join = laptop.start_plain(&["join"]);
+    join.write(&wrong).await;
+    assert_eq!(invite.event("offer_over").await["failure"], "wrong_code");
+    let next = text(&invite.event("show_code").await, "code");
+    join.write(&wrong.to_lowercase()).await;
+    join.write(&next).await;
+    let joined = join.end().await;
+    assert_eq!((joined.code(), invite.end().await.code()), (Some(0), Some(0)), "{joined:?}");
+    assert_eq!(joined.stderr.matches("That code is dead. Nothing was sent").count(), 1, "{}", joined.stderr);
+
+    // Nobody there to type the next one.
+    let other = Device::new(home.path(), "other", &relay.url());
+    let mut invite = desktop.start(&["invite", "--yes"]);
+    let wrong = another_code(&text(&invite.event("show_code").await, "code"));
+    let joined = other.run_plain(&["join"], format!("{wrong}\n").as_bytes()).await;
+    assert_eq!(joined.code(), Some(6), "{joined:?}");
+    assert!(joined.stderr.contains("is dead now"), "{}", joined.stderr);
+    invite.decide("cancel").await;
+    invite.end().await.assert_failed(130, "cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
 use handfast::{Decisions, Error, Event, Failure, Profile};
 use handfast_relay::{Config, RelayHandle};
 use handfast_tests::e2e::devices::{
-    Case, Home, Reaction, Shown, Side, Table, Watched, pair, relay, start_new, start_trusted, url, watch,
+    Case, Home, Reaction, Shown, Side, Table, Watched, next_code, pair, relay, start_new, start_trusted, url, watch,
 };
 use handfast_tests::e2e::proxy::{Action, Direction, Plan, Proxy};
 use handfast_tests::e2e::soon;
@@ -183,6 +183,107 @@ async fn a_relay_without_room_says_which_limit() {
     assert!(error.to_string().contains("too many mailboxes"), "{error}");
     first.cancel();
     assert!(first.finish().await.is_err());
+}
+
+/// The connection is gone when the person decides, and comes back a moment later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_made_without_a_connection_is_told_once_there_is_one() {
+    let relay = relay(Config::default()).await;
+    for (decide, told) in [(Decisions::refuse as fn(&Decisions), "Refused"), (Decisions::cancel, "PeerCancelled")] {
+        let home = Home::new();
+        let proxy = Proxy::start(relay.addr(), None).await;
+        let (cut, redirect) = (proxy.cutter(), proxy.redirector());
+        let (nobody, address) = (nobody().await, relay.addr());
+        let react = move |event: &Event, decisions: &Decisions| {
+            match event {
+                Event::AskApproval(_) => {
+                    redirect(nobody);
+                    cut();
+                }
+                Event::Reconnecting { .. } => {
+                    decide(decisions);
+                    redirect(address);
+                }
+                _ => return Reaction::Honest,
+            }
+            Reaction::None
+        };
+        let sides = (Side::with(&proxy.url(), react), Side::honest(&url(&relay)));
+        let (trusted, new) = pair(Case::Code, &home, sides.0, sides.1).await;
+        assert_eq!(new.ended(), told, "{:?}", trusted.events);
+        assert!(["RefusedHere", "Cancelled"].contains(&trusted.ended().as_str()), "{}", trusted.ended());
+    }
+}
+
+/// It still tries to tell the other device, and no more often than it would have with a program behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_let_go_without_a_connection_ends_in_peace() {
+    let relay = relay(Config::default()).await;
+    let home = Home::new();
+    let proxy = Proxy::start(relay.addr(), None).await;
+    let mut inviting = start_trusted(Case::Code, &home, &proxy.url(), None);
+    let code = next_code(&mut inviting).await;
+    let joining = start_new(Case::Code, &home, &url(&relay), Some(Shown::Code(code)));
+    while !matches!(soon("the question", inviting.next()).await, Some(Event::AskApproval(_))) {}
+    proxy.redirect(nobody().await);
+    proxy.cut();
+    while !matches!(soon("the loss", inviting.next()).await, Some(Event::Reconnecting { .. })) {}
+    drop(inviting);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let connections = proxy.connections();
+    assert!((3..=12).contains(&connections), "{connections} connections");
+    proxy.redirect(relay.addr());
+    joining.cancel();
+    assert!(soon("the end", joining.finish()).await.is_err());
+}
+
+/// The relay does not come back, and the person gives up while the run still hopes for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_while_a_farewell_waits_for_a_connection_is_the_end() {
+    let relay = relay(Config::default()).await;
+    let home = Home::new();
+    let proxy = Proxy::start(relay.addr(), None).await;
+    let (cut, redirect) = (proxy.cutter(), proxy.redirector());
+    let (nobody, address) = (nobody().await, relay.addr());
+    let (mut shown, mut cancelled) = (0, false);
+    let react = move |event: &Event, decisions: &Decisions| {
+        match event {
+            Event::ShowQr { .. } => {
+                shown += 1;
+                if shown == 2 {
+                    decisions.cancel();
+                }
+            }
+            Event::AskCheckCode => {
+                redirect(nobody);
+                cut();
+            }
+            Event::Reconnecting { .. } if !cancelled => {
+                cancelled = true;
+                // One in a million is right.
+                decisions.enter_check_code("000000".parse().unwrap());
+                decisions.cancel();
+            }
+            // A new offer would find the relay again.
+            Event::OfferOver { .. } => redirect(address),
+            _ => return Reaction::Honest,
+        }
+        Reaction::None
+    };
+    let new = Side::with(&url(&relay), |event: &Event, decisions: &Decisions| {
+        if matches!(event, Event::PeerAway { .. }) {
+            let decisions = decisions.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+                decisions.cancel();
+            });
+        }
+        Reaction::None
+    });
+    let (trusted, _) = pair(Case::QrTrusted, &home, Side::with(&proxy.url(), react), new).await;
+    assert_eq!(trusted.ended(), "Cancelled", "{:?}", trusted.events);
+    assert!(trusted.log.contains("OfferOver { failure: WrongCheckCode"), "{}", trusted.log);
+    assert_eq!(trusted.events.iter().filter(|event| *event == "ShowQr").count(), 1, "{:?}", trusted.events);
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -253,7 +253,11 @@ async fn different_networks_are_asked_about_twice() {
         let elsewhere = Proxy::start_elsewhere(relay.addr()).await;
         let person = move |event: &Event, decisions: &Decisions| {
             match event {
-                Event::AskDifferentNetwork if !second_answer => decisions.refuse(),
+                // The yes to the first question, said again, is no answer to this one.
+                Event::AskDifferentNetwork if !second_answer => {
+                    decisions.approve();
+                    decisions.refuse();
+                }
                 _ => return Reaction::Honest,
             }
             Reaction::None

@@ -7,8 +7,8 @@ use handfast_protocol::pairing::{Mode, Purpose};
 use handfast_protocol::secret::SecretBytes;
 use handfast_protocol::wire::Network;
 use handfast_protocol::{
-    Decision, Engine, Event, Failure, Input, MAX_REQUESTED_ENTRIES, RECEIPT_LINGER_MS, Request, Success, ToStore, Way,
-    WrongWay,
+    Approval, AuthenticatedBy, Decision, Engine, Event, Failure, Input, MAX_REQUESTED_ENTRIES, RECEIPT_LINGER_MS,
+    Request, Success, ToStore, Way, WrongWay,
 };
 use handfast_tests::sim::{Ask, Cast, Pair, ROLES, Role, Scenario, entry, info};
 
@@ -26,6 +26,16 @@ fn fill(cast: &mut Cast) -> usize {
     let value = MAX_BUNDLE_BYTES - (bytes - MAX_BUNDLE_BYTES);
     bundle.set(entry("fill"), SecretBytes::new(vec![1; value])).unwrap();
     value
+}
+
+/// What the trusted device's person is asked, after everything before went well.
+fn approval(pair: &mut Pair) -> Approval {
+    pair.until_asked(Role::Trusted, Ask::Approval);
+    let asked = pair.device(Role::Trusted).events.iter().find_map(|event| match event {
+        Event::AskApproval(approval) => Some(approval.clone()),
+        _ => None,
+    });
+    asked.unwrap()
 }
 
 #[test]
@@ -76,12 +86,7 @@ fn the_approval_names_purpose_request_identity_and_what_the_device_calls_itself(
         let mut scenario = Scenario::unlock_by_guest(request.clone(), 4);
         scenario.cast.new.info = info("my laptop", "linux");
         let mut pair = Pair::begun(scenario, 4);
-        pair.until_asked(Role::Trusted, Ask::Approval);
-        let approval = pair.device(Role::Trusted).events.iter().find_map(|event| match event {
-            Event::AskApproval(approval) => Some(approval.clone()),
-            _ => None,
-        });
-        let approval = approval.unwrap();
+        let approval = approval(&mut pair);
         assert_eq!((approval.purpose, approval.request), (purpose, request));
         assert_eq!(approval.identity, pair.scenario.cast.identity(Role::New));
         assert_eq!((approval.name.as_str(), approval.platform.as_str()), ("my laptop", "linux"));
@@ -95,7 +100,7 @@ fn the_new_device_names_account_and_trusted_device_before_it_stores() {
         let mut pair = Pair::begun(scenario, 5);
         pair.until_asked(Role::Trusted, Ask::Approval);
         let named = pair.device(Role::New).events.iter().any(|event| match event {
-            Event::Account { label, id, trusted_name, trusted_identity } => {
+            Event::Account { label, id, trusted_name, trusted_identity, .. } => {
                 let cast = &pair.scenario.cast;
                 label == &cast.trusted.account.label
                     && *id == cast.trusted.account.id
@@ -106,6 +111,67 @@ fn the_new_device_names_account_and_trusted_device_before_it_stores() {
         });
         assert!(named, "{}", pair.scenario.name());
         assert!(pair.device(Role::New).stored.is_empty());
+    }
+}
+
+/// There would be nothing to compare the trusted device's screen with.
+#[test]
+fn the_new_device_shows_the_fingerprint_that_the_approval_names_before_the_answer() {
+    for scenario in Scenario::all(5) {
+        let mut pair = Pair::begun(scenario, 5);
+        let asked = approval(&mut pair);
+        let shown = pair.device(Role::New).events.iter().find_map(|event| match event {
+            Event::Account { own_identity, .. } => Some(*own_identity),
+            _ => None,
+        });
+        assert_eq!(shown, Some(asked.identity), "{}", pair.scenario.name());
+        assert_eq!(shown, Some(pair.scenario.cast.identity(Role::New)));
+    }
+}
+
+#[test]
+fn the_approval_says_how_the_device_was_authenticated_and_whether_it_is_on_record() {
+    use AuthenticatedBy::{CheckCode, Code, RecordedIdentities};
+    // In the order of `Scenario::all`.
+    let expected = [Code, CheckCode, CheckCode, RecordedIdentities, CheckCode, CheckCode];
+    for (scenario, by) in Scenario::all(22).into_iter().zip(expected) {
+        let name = scenario.name();
+        let recorded = !scenario.cast.trusted.known.is_empty();
+        let asked = approval(&mut Pair::begun(scenario, 22));
+        assert_eq!((asked.authenticated_by, asked.recorded), (by, recorded), "{name}");
+    }
+    // On record, and asked for digits all the same: the new device lost its own record.
+    let mut scenario = Scenario::unlock_by_guest(token(), 22);
+    scenario.cast = scenario.cast.trusted_knows_new();
+    let asked = approval(&mut Pair::begun(scenario, 22));
+    assert_eq!((asked.authenticated_by, asked.recorded), (CheckCode, true));
+}
+
+#[test]
+fn a_double_tap_does_not_answer_the_question_about_different_networks() {
+    for mut scenario in Scenario::all(6) {
+        let name = scenario.name();
+        scenario.networks = [1, 2];
+        let mut pair = Pair::begun(scenario, 6);
+        // The answer to the second question is none to the first, nor kept for later.
+        pair.until_asked(Role::Trusted, Ask::Approval);
+        pair.decide(Role::Trusted, Decision::ApproveDifferentNetwork);
+        assert!(!pair.device(Role::Trusted).saw("AskDifferentNetwork"), "{name}");
+        pair.take_ask(Role::Trusted);
+        for _ in 0..5 {
+            pair.decide(Role::Trusted, Decision::Approve);
+        }
+        pair.sim.run();
+        assert_eq!(pair.take_ask(Role::Trusted), Some(Ask::DifferentNetwork), "{name}");
+        assert!(pair.device(Role::Trusted).prepared.is_empty(), "{name}");
+        assert_eq!(pair.outcome(Role::Trusted), None, "{name}");
+        let asked = pair.device(Role::Trusted).event_names();
+        assert_eq!(asked.iter().filter(|event| *event == "AskDifferentNetwork").count(), 1, "{name}");
+        // Only its own answer does.
+        pair.decide(Role::Trusted, Decision::ApproveDifferentNetwork);
+        assert_eq!(pair.asked(Role::Trusted), Some(Ask::Prepare), "{name}");
+        pair.finish();
+        pair.assert_success();
     }
 }
 

@@ -4,7 +4,7 @@
 use handfast_protocol::pairing::Mode;
 use handfast_protocol::secret::SecretBytes;
 use handfast_protocol::wire::ClientFrame;
-use handfast_protocol::{Event, Failure};
+use handfast_protocol::{Decision, Event, Failure};
 use handfast_tests::sim::{Ask, Pair, ROLES, Role, Scenario, entry};
 use std::collections::BTreeMap;
 
@@ -181,4 +181,77 @@ fn a_claim_whose_answer_was_lost_is_the_same_claim_again() {
         pair.finish();
         pair.assert_success();
     }
+}
+
+/// A device without a socket whose person gives up, at the question of the trusted device.
+fn ended_offline(scenario: Scenario, role: Role, decision: Decision) -> Pair {
+    let mut pair = Pair::begun(scenario, 5);
+    pair.until_asked(Role::Trusted, Ask::Approval);
+    let index = pair.index(role);
+    pair.sim.disconnect(index);
+    pair.sim.run();
+    pair.decide(role, decision);
+    pair
+}
+
+#[test]
+fn a_refusal_or_cancellation_without_a_socket_is_told_after_the_reconnect() {
+    for scenario in Scenario::all(5) {
+        for (role, decision, failure, told) in [
+            (Role::Trusted, Decision::Refuse, Failure::RefusedHere, Failure::Refused),
+            (Role::Trusted, Decision::Cancel, Failure::Cancelled, Failure::PeerCancelled),
+            (Role::New, Decision::Cancel, Failure::Cancelled, Failure::PeerCancelled),
+        ] {
+            let name = format!("{} {role:?} {decision:?}", scenario.name());
+            let mut pair = ended_offline(scenario.clone(), role, decision);
+            assert_eq!(pair.outcome(role), None, "{name}");
+            // What was decided stays decided.
+            pair.decide(role, Decision::Approve);
+            pair.sim.advance(1000);
+            let index = pair.index(role);
+            pair.sim.connect(index);
+            pair.sim.run();
+            assert_eq!(pair.failure(role), &failure, "{name}");
+            assert_eq!(pair.failure(role.other()), &told, "{name}");
+            assert_eq!(pair.sim.relay.mailboxes(), 0, "{name}");
+            assert!(pair.device(Role::Trusted).prepared.is_empty(), "{name}");
+        }
+    }
+}
+
+/// The socket comes back and is lost before the farewell has passed; the next one carries it.
+#[test]
+fn a_farewell_survives_another_lost_socket() {
+    let mut pair = ended_offline(Scenario::enroll(Mode::Code, 5), Role::Trusted, Decision::Refuse);
+    let trusted = pair.index(Role::Trusted);
+    pair.sim.connect(trusted);
+    pair.sim.disconnect(trusted);
+    assert_eq!(pair.outcome(Role::Trusted), None);
+    pair.sim.connect(trusted);
+    pair.sim.run();
+    assert_eq!(pair.failure(Role::Trusted), &Failure::RefusedHere);
+    assert_eq!(pair.failure(Role::New), &Failure::Refused);
+}
+
+#[test]
+fn a_relay_that_forgot_the_mailbox_is_not_waited_for_with_a_farewell() {
+    let mut pair = ended_offline(Scenario::enroll(Mode::Code, 5), Role::Trusted, Decision::Refuse);
+    pair.sim.relay.forget();
+    let trusted = pair.index(Role::Trusted);
+    pair.sim.connect(trusted);
+    pair.sim.run();
+    assert_eq!(pair.failure(Role::Trusted), &Failure::RefusedHere);
+}
+
+/// The bundle was released while there was no socket: a run that ends before there is one sends none of it.
+#[test]
+fn no_part_of_a_grant_leaves_after_its_run_was_cancelled_without_a_socket() {
+    let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 5), 5);
+    pair.until_asked(Role::Trusted, Ask::Approval);
+    let trusted = pair.index(Role::Trusted);
+    pair.sim.disconnect(trusted);
+    assert!(pair.answer(Role::Trusted) && pair.answer(Role::Trusted));
+    assert!(pair.device(Role::Trusted).saw("GrantSent"));
+    pair.decide(Role::Trusted, Decision::Cancel);
+    assert!(matches!(pair.failure(Role::Trusted), Failure::Unknown { .. }), "at once");
 }

@@ -6,7 +6,7 @@ use handfast_protocol::wire::limits::{
     CLAIM_WITHOUT_DATA_MS, MAILBOX_LIFETIME_MS, MAILBOX_LINGER_MS, MAILBOX_MAX_LIFETIME_MS,
 };
 use handfast_protocol::{
-    CODE_CLAIMABLE_MS, Event, Failure, QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success,
+    CODE_CLAIMABLE_MS, Decision, Event, Failure, QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success,
 };
 use handfast_tests::sim::{Ask, Pair, Role, Scenario, Toward, Verdict};
 
@@ -118,6 +118,21 @@ fn a_displayer_that_was_away_when_the_slot_was_freed_counts_down_again() {
         pair.sim.advance_to(u64::from(claimable_ms));
         assert!(pair.device(displayer).saw("PeerFreed"), "{mode:?}");
         assert_eq!(pair.failure(displayer), &Failure::Expired, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_was_away_when_its_claim_lapsed_is_told_so() {
+    for (mode, _) in MODES {
+        let reader = Scenario::enroll(mode, 4).displayer().other();
+        let mut pair = claimed_in_silence(mode, 1000);
+        let index = pair.index(reader);
+        pair.sim.disconnect(index);
+        pair.sim.advance(u64::from(CLAIM_WITHOUT_DATA_MS) + 1000);
+        pair.sim.fault = None;
+        pair.sim.connect(index);
+        pair.sim.run();
+        assert_eq!(pair.failure(reader), &Failure::ClaimTimedOut, "{mode:?}");
     }
 }
 
@@ -253,4 +268,44 @@ fn a_relay_that_never_answers_is_given_up_after_thirty_seconds() {
         pair.sim.advance(1);
         assert_eq!(pair.failure(reader), &Failure::RelayMisbehaved);
     }
+}
+
+#[test]
+fn a_run_that_ended_without_a_socket_waits_three_seconds_for_one_to_say_so() {
+    for scenario in Scenario::all(13) {
+        let name = scenario.name();
+        let mut pair = Pair::begun(scenario, 13);
+        pair.until_asked(Role::Trusted, Ask::Approval);
+        let trusted = pair.index(Role::Trusted);
+        pair.sim.disconnect(trusted);
+        pair.decide(Role::Trusted, Decision::Refuse);
+        // A person who insists changes nothing.
+        pair.sim.advance(1000);
+        pair.decide(Role::Trusted, Decision::Cancel);
+        pair.sim.advance(1999);
+        assert_eq!(pair.outcome(Role::Trusted), None, "{name}");
+        pair.sim.advance(1);
+        assert_eq!(pair.failure(Role::Trusted), &Failure::RefusedHere, "{name}");
+        // Nobody could tell the other device.
+        assert_eq!(pair.outcome(Role::New), None, "{name}");
+        pair.sim.advance(15 * 60 * 1000);
+        assert_eq!(pair.failure(Role::New), &Failure::Expired, "{name}");
+    }
+}
+
+#[test]
+fn a_run_whose_peer_need_not_be_told_ends_at_once_without_a_socket() {
+    // No mailbox yet.
+    let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 14), 14);
+    let new = pair.index(Role::New);
+    pair.sim.disconnect(new);
+    pair.decide(Role::New, Decision::Cancel);
+    assert_eq!(pair.failure(Role::New), &Failure::Cancelled);
+    // The mailbox is over.
+    let mut pair = Pair::begun(Scenario::enroll(Mode::Code, 14), 14);
+    pair.until_asked(Role::Trusted, Ask::Approval);
+    let trusted = pair.index(Role::Trusted);
+    pair.sim.disconnect(trusted);
+    pair.sim.advance(u64::from(MAILBOX_LIFETIME_MS));
+    assert_eq!(pair.failure(Role::Trusted), &Failure::Expired);
 }

@@ -8,7 +8,7 @@ use crate::signals::Signals;
 use crate::ui::input::Input;
 use crate::ui::json::Decision;
 use crate::ui::{FRAME, Ui, json, screen};
-use handfast::{CheckCode, Event, Failure, Outcome, ProfileError, Purpose, Run, VerificationCode};
+use handfast::{Approval, CheckCode, Event, Failure, Outcome, ProfileError, Run, VerificationCode};
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
-/// After a cancel, how long the other device and the relay have to hear of it.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// After a cancel, how long the other device and the relay have to hear of it. A run without a connection takes 3 s.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// The person's side of a command.
 pub(crate) struct Session {
@@ -74,7 +74,8 @@ impl Session {
             driving.ours.get_or_insert(failed);
             driving.unseen().await;
         }
-        let Driving { run, png, goodbye, ours, sent, .. } = driving;
+        let Driving { run, png, goodbye, ours, sent, script, .. } = driving;
+        let sent = sent.map(|approval| screen::may_hold(&approval, &script.scene.entries));
         // The picture goes before anything can wait or fail.
         drop(png);
         self.ui.calm();
@@ -85,11 +86,12 @@ impl Session {
                 Err(_) => return Err(cut_short(sent, ours)),
             },
         };
-        outcome.map_err(|error| ended(error, ours))
+        outcome.map_err(|error| ended(error, sent, ours))
     }
 
-    /// Asks for a code to join with, until what is typed can be one.
-    pub(crate) async fn ask_code(&mut self) -> Result<VerificationCode, Failed> {
+    /// Asks for a code to join with, until what is typed can be one and is none of the dead ones: each try with the same
+    /// code would give a hostile relay one more guess.
+    pub(crate) async fn ask_code(&mut self, dead: &[VerificationCode]) -> Result<VerificationCode, Failed> {
         loop {
             self.ui.event(&json!({"event": "ask_code"}))?;
             let line = self.ask("Code that the trusted device shows: ").await?;
@@ -107,6 +109,10 @@ impl Session {
                 line
             };
             match text.parse() {
+                Ok(code) if dead.contains(&code) => {
+                    self.ui
+                        .say("That code is dead. Nothing was sent; type the new one that the trusted device shows.\n");
+                }
                 Ok(code) => return Ok(code),
                 Err(error) if self.ui.is_json() => return Err(code_typo(error)),
                 Err(error) => {
@@ -157,9 +163,9 @@ struct Driving<'a> {
     /// Why the run was cancelled, if not because somebody said so.
     ours: Option<Failed>,
     /// What the person was asked to approve.
-    asked_for: Option<Purpose>,
+    asked_for: Option<Approval>,
     /// What the other device may hold, for want of its confirmation.
-    sent: Option<Purpose>,
+    sent: Option<Approval>,
 }
 
 impl Driving<'_> {
@@ -198,8 +204,8 @@ impl Driving<'_> {
     /// Remembers what [`cut_short`] has to say.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::AskApproval(approval) => self.asked_for = Some(approval.purpose),
-            Event::GrantSent => self.sent = self.asked_for,
+            Event::AskApproval(approval) => self.asked_for = Some(approval.clone()),
+            Event::GrantSent => self.sent = self.asked_for.take(),
             _ => {}
         }
     }
@@ -251,7 +257,7 @@ impl Driving<'_> {
             }
             Event::AskDifferentNetwork if self.script.answers.allow_different_network => {
                 ui.say_to_person("Approved by --allow-different-network.\n");
-                self.run.approve();
+                self.run.approve_different_network();
             }
             Event::AskCheckCode => match self.script.answers.check_code.take() {
                 Some(code) => {
@@ -277,7 +283,7 @@ impl Driving<'_> {
     fn ask(&mut self, question: Question) {
         self.session.ui.say_to_person(match question {
             Question::Approval => "Approve? [y/N] ",
-            Question::DifferentNetwork => "Approve all the same? [y/N] ",
+            Question::DifferentNetwork => "Type \"different\" to approve all the same; anything else refuses: ",
             Question::CheckCode => "Check code that the other device shows: ",
         });
         self.question = Some(question);
@@ -305,7 +311,12 @@ impl Driving<'_> {
             (Some(line), question) if self.session.ui.is_json() => return self.script_line(&line, question),
             (Some(_), None) => {}
             (Some(line), Some(Question::CheckCode)) => return self.check_code(&line),
-            (Some(line), Some(Question::Approval | Question::DifferentNetwork)) => self.decide(is_yes(&line)),
+            (Some(line), Some(Question::Approval)) => {
+                self.answer(if is_yes(&line) { Run::approve } else { Run::refuse });
+            }
+            (Some(line), Some(Question::DifferentNetwork)) => {
+                self.answer(if is_second_yes(&line) { Run::approve_different_network } else { Run::refuse });
+            }
         }
         Ok(())
     }
@@ -320,25 +331,29 @@ impl Driving<'_> {
                 return Ok(());
             }
         };
-        let yes_or_no = matches!(question, Some(Question::Approval | Question::DifferentNetwork));
-        match decision {
-            Decision::Cancel => self.cancel(),
-            Decision::Approve if yes_or_no => self.decide(true),
-            Decision::Refuse if yes_or_no => self.decide(false),
-            Decision::CheckCode(code) if question == Some(Question::CheckCode) => {
-                return self.check_code(&Zeroizing::new(code));
+        match (decision, question) {
+            (Decision::Cancel, _) => self.cancel(),
+            (Decision::Approve, Some(Question::Approval)) => self.answer(Run::approve),
+            (Decision::ApproveDifferentNetwork, Some(Question::DifferentNetwork)) => {
+                self.answer(Run::approve_different_network);
             }
-            _ => {
-                let why = "nobody asked for this decision";
-                return self.session.ui.event(&json!({"event": "ignored", "why": why}));
+            (Decision::Refuse, Some(Question::Approval | Question::DifferentNetwork)) => self.answer(Run::refuse),
+            (Decision::CheckCode(code), Some(Question::CheckCode)) => return self.check_code(&Zeroizing::new(code)),
+            (Decision::Approve, Some(Question::DifferentNetwork)) => {
+                return self.ignored("this question takes \"approve_different_network\" or \"refuse\"");
             }
+            _ => return self.ignored("nobody asked for this decision"),
         }
         Ok(())
     }
 
-    fn decide(&mut self, yes: bool) {
+    fn ignored(&mut self, why: &str) -> Result<(), Failed> {
+        self.session.ui.event(&json!({"event": "ignored", "why": why}))
+    }
+
+    fn answer(&mut self, decide: fn(&Run)) {
         self.question = None;
-        if yes { self.run.approve() } else { self.run.refuse() }
+        decide(&self.run);
     }
 
     /// What cannot be a check code is asked for again: it was not sent, so it is no try.
@@ -380,19 +395,20 @@ fn is_yes(line: &str) -> bool {
     matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
+/// The second question is not answered by the key that answered the first.
+fn is_second_yes(line: &str) -> bool {
+    line.trim().eq_ignore_ascii_case("different")
+}
+
 pub(crate) fn cancelled() -> Failed {
     Failed::new(Exit::Cancelled, "cancelled; nothing was changed")
 }
 
-/// The run did not end in the time for goodbye.
-fn cut_short(sent: Option<Purpose>, ours: Option<Failed>) -> Failed {
-    match sent {
-        Some(Purpose::Enroll) => Failed::new(
-            Exit::OutcomeUnknown,
-            "stopped before the new device confirmed: it may hold the bundle; `handfast devices` lists it",
-        ),
-        Some(Purpose::Unlock) => {
-            Failed::new(Exit::OutcomeUnknown, "stopped before the other device confirmed: it may hold what was sent")
+/// The run did not end in the time for goodbye. `may_hold`: the other device may hold something, in words.
+fn cut_short(may_hold: Option<String>, ours: Option<Failed>) -> Failed {
+    match may_hold {
+        Some(may_hold) => {
+            Failed::new(Exit::OutcomeUnknown, format!("stopped before the other device confirmed. {may_hold}"))
         }
         None => {
             ours.unwrap_or_else(|| Failed::new(Exit::Cancelled, "cancelled; the other device may not have heard of it"))
@@ -401,11 +417,17 @@ fn cut_short(sent: Option<Purpose>, ours: Option<Failed>) -> Failed {
 }
 
 /// What became of the account comes before what was wrong with a script or its pipe.
-fn ended(error: handfast::Error, ours: Option<Failed>) -> Failed {
+fn ended(error: handfast::Error, may_hold: Option<String>, ours: Option<Failed>) -> Failed {
     use handfast::Error;
-    match (ours, &error) {
-        (None, _) | (Some(_), Error::Failed(Failure::Unknown { .. }) | Error::NotRecorded(_)) => failed(error),
-        (Some(ours), _) => ours,
+    match (error, may_hold, ours) {
+        (Error::Failed(Failure::Unknown { cause, .. }), Some(may_hold), _) => Failed::new(
+            Exit::OutcomeUnknown,
+            format!("contact was lost before the other device confirmed ({cause}). {may_hold}"),
+        ),
+        (error @ (Error::Failed(Failure::Unknown { .. }) | Error::NotRecorded(_)), ..) | (error, _, None) => {
+            failed(error)
+        }
+        (_, _, Some(ours)) => ours,
     }
 }
 
@@ -473,18 +495,24 @@ mod tests {
             cause: Box::new(Failure::PeerLost),
         };
         let ours = || Some(Failed::usage("not a decision"));
+        let may_hold = || Some("phone may hold it: change the key".to_owned());
         let io = ProfileError::Io { action: "write", path: "x".into(), source: std::io::ErrorKind::StorageFull.into() };
-        assert_eq!(ended(Error::Failed(unknown), ours()).exit, Exit::OutcomeUnknown);
-        assert_eq!(ended(Error::NotRecorded(io), ours()).exit, Exit::ProfileUnwritable);
-        assert_eq!(ended(Error::Failed(Failure::Cancelled), ours()).exit, Exit::Usage);
-        assert_eq!(ended(Error::Failed(Failure::Cancelled), None).exit, Exit::Cancelled);
+        let said = ended(Error::Failed(unknown.clone()), may_hold(), ours());
+        assert_eq!(said.exit, Exit::OutcomeUnknown);
+        assert!(said.message.contains(&Failure::PeerLost.to_string()), "{}", said.message);
+        assert!(said.message.ends_with("phone may hold it: change the key"), "{}", said.message);
+        assert_eq!(ended(Error::Failed(unknown), None, ours()).exit, Exit::OutcomeUnknown);
+        assert_eq!(ended(Error::NotRecorded(io), may_hold(), ours()).exit, Exit::ProfileUnwritable);
+        assert_eq!(ended(Error::Failed(Failure::Cancelled), None, ours()).exit, Exit::Usage);
+        assert_eq!(ended(Error::Failed(Failure::Cancelled), None, None).exit, Exit::Cancelled);
     }
 
     #[test]
     fn a_run_that_is_cut_short_after_the_bundle_was_sent_is_not_just_cancelled() {
-        for purpose in [Purpose::Enroll, Purpose::Unlock] {
-            assert_eq!(cut_short(Some(purpose), None).exit, Exit::OutcomeUnknown);
-            assert_eq!(cut_short(Some(purpose), Some(Failed::usage("x"))).exit, Exit::OutcomeUnknown);
+        for ours in [None, Some(Failed::usage("x"))] {
+            let said = cut_short(Some("It may hold the key".into()), ours);
+            assert_eq!(said.exit, Exit::OutcomeUnknown);
+            assert!(said.message.ends_with("It may hold the key"), "{}", said.message);
         }
         assert_eq!(cut_short(None, Some(Failed::usage("x"))).exit, Exit::Usage);
         assert_eq!(cut_short(None, None).exit, Exit::Cancelled);
@@ -497,6 +525,16 @@ mod tests {
         }
         for no in ["", "\n", "n", "ye", "yy", "j", "yes please"] {
             assert!(!is_yes(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn what_answers_the_first_question_does_not_answer_the_second() {
+        for no in ["", "\n", "y", "yes", "d", "diff", "not different"] {
+            assert!(!is_second_yes(no), "{no:?}");
+        }
+        for yes in ["different", " Different\r\n"] {
+            assert!(is_second_yes(yes) && !is_yes(yes), "{yes:?}");
         }
     }
 

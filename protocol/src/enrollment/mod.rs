@@ -15,6 +15,8 @@ pub use new_device::NewDevice;
 pub use outcome::{Failure, Fault, Success};
 pub use trusted::TrustedDevice;
 
+pub use crate::pairing::proof::AuthenticatedBy;
+
 use crate::bundle::{CredentialBundle, ReleasedItems};
 use crate::channel::Channel;
 use crate::device::{Account, AccountId, EnrolledDevice, Enroller, IdentityPublicKey};
@@ -41,6 +43,8 @@ pub const QR_CLAIMABLE_MS: u32 = 2 * 60 * 1000;
 pub const RELAY_ANSWER_MS: u32 = 30 * 1000;
 /// How long a new device that has stored the bundle waits for word that its receipt arrived.
 pub const RECEIPT_LINGER_MS: u32 = 10 * 1000;
+/// How long a run that ended without a socket waits for one, to tell the peer.
+const FAREWELL_MS: u32 = 3 * 1000;
 
 /// Most events about the peer's presence in one run.
 const MAX_NOTICES: u32 = 32;
@@ -68,8 +72,10 @@ pub enum Input<'a> {
 /// What the person decides.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// Yes to [`Event::AskApproval`] or [`Event::AskDifferentNetwork`].
+    /// Yes to [`Event::AskApproval`], and to nothing else: said twice, it does not answer the second question.
     Approve,
+    /// Yes to [`Event::AskDifferentNetwork`], and to nothing else.
+    ApproveDifferentNetwork,
     /// No to either.
     Refuse,
     /// The digits that the other device shows.
@@ -93,7 +99,8 @@ pub enum Output {
     Store(ToStore),
     /// Call [`Engine::handle`] with [`Input::Tick`] at this time. Replaces the one before.
     WakeAt(Time),
-    /// The run is over. Nothing follows.
+    /// The run is over. Nothing follows. Without a socket it comes up to 3 s late, if the peer has yet to be told: a driver
+    /// that reconnects meanwhile delivers the last word.
     Done(Result<Success, Failure>),
 }
 
@@ -159,6 +166,8 @@ pub enum Event {
         trusted_name: String,
         /// The trusted device's identity.
         trusted_identity: IdentityPublicKey,
+        /// This device's own identity: its fingerprint is what the trusted device's approval shows, to be compared.
+        own_identity: IdentityPublicKey,
     },
     /// Show these digits: they are to be typed on the other device.
     ShowCheckCode(CheckCode),
@@ -166,7 +175,8 @@ pub enum Event {
     AskCheckCode,
     /// Ask whether to release. The default is to refuse.
     AskApproval(Approval),
-    /// The relay says that the devices are on different networks: ask once more. The default is to refuse.
+    /// The relay says that the devices are on different networks: ask once more, in another place and by another key than
+    /// before. The answer is [`Decision::ApproveDifferentNetwork`]; the default is to refuse.
     AskDifferentNetwork,
     /// Trusted device: the bundle was sent; the new device has not yet confirmed.
     GrantSent,
@@ -189,6 +199,11 @@ pub struct Approval {
     pub platform: String,
     /// What the relay says about the two networks. The relay could be lying.
     pub network: Network,
+    /// How this device knows that the other one is the one that the person means. If only by
+    /// [`AuthenticatedBy::RecordedIdentities`], say which recorded device asks, and ask whether it is in front of the person.
+    pub authenticated_by: AuthenticatedBy,
+    /// Whether the identity is one that this device has recorded.
+    pub recorded: bool,
 }
 
 /// How a device takes part: it shows an introduction or reads one.
@@ -248,6 +263,8 @@ struct Cx {
     notices: u32,
     /// New device: when it stops waiting for word about its receipt.
     linger_until: Option<Time>,
+    /// The run is over: when it stops waiting for a socket to tell the peer.
+    farewell_until: Option<Time>,
     result: Option<Result<Success, Failure>>,
 }
 
@@ -299,10 +316,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input<'_>, now: Time, rng: &mut dyn CryptoRng) {
         self.cx.now = self.cx.now.max(now);
         if self.cx.result.is_some() {
-            if matches!(input, Input::Disconnected) {
-                self.cx.mailbox.disconnected();
-            }
-            return;
+            return self.cx.take_leave(input);
         }
         // A claim that arrives after the offer's time does not revive it, however late the tick is.
         let stopped = self
@@ -326,7 +340,9 @@ impl Engine {
         if let Some(output) = self.cx.outputs.pop_front() {
             return Some(output);
         }
-        if let Some(result) = self.cx.result.take() {
+        if !self.cx.is_leaving()
+            && let Some(result) = self.cx.result.take()
+        {
             self.done = true;
             return Some(Output::Done(result));
         }
@@ -351,6 +367,7 @@ impl Engine {
             reads: false,
             notices: 0,
             linger_until: None,
+            farewell_until: None,
             result: None,
         };
         Self { role, cx, told_wake: None, done: false }
@@ -452,7 +469,7 @@ impl Engine {
                 self.step(Step::Lost(failure), rng)
             }
             MailboxEvent::Refused { code, retry_after_ms } => {
-                self.step(Step::Lost(Failure::from_relay(code, retry_after_ms)), rng)
+                self.step(Step::Lost(Failure::from_relay(code, retry_after_ms, self.cx.reads)), rng)
             }
         }
     }
@@ -494,6 +511,11 @@ impl Engine {
             Err(failure) => failure.close_reason(),
         };
         self.cx.mailbox.close(farewell, reason);
+        self.cx.farewell_until = match &stop.result {
+            // What was left of the grant must not leave now, and the peer may be past caring.
+            Err(Failure::Unknown { .. }) | Ok(_) => None,
+            Err(failure) => failure.abort_reason().map(|_| self.cx.now.plus_ms(FAREWELL_MS)),
+        };
         self.cx.result = Some(stop.result);
     }
 }
@@ -512,8 +534,34 @@ impl Cx {
         }
     }
 
+    /// The run is over, and this device waits for a socket to say so.
+    fn is_leaving(&self) -> bool {
+        self.mailbox.owes_close() && self.farewell_until.is_some_and(|until| until > self.now)
+    }
+
+    /// What happens while [`Cx::is_leaving`]. Nothing changes the result any more.
+    fn take_leave(&mut self, input: Input<'_>) {
+        match input {
+            Input::Connected => self.mailbox.connected(),
+            Input::Disconnected => self.mailbox.disconnected(),
+            Input::Frame(bytes) => {
+                if matches!(
+                    self.mailbox.frame(bytes, self.now),
+                    Err(_) | Ok(Some(MailboxEvent::Ended(_) | MailboxEvent::Refused { .. }))
+                ) {
+                    // This relay delivers nothing more.
+                    self.farewell_until = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The next time at which something is due. One that has passed was dealt with when it did.
     fn next_deadline(&self) -> Option<Time> {
+        if self.is_leaving() {
+            return self.farewell_until;
+        }
         let unclaimed = self.claimable_until.filter(|_| !self.claimed);
         let deadlines = [self.answer_due, unclaimed, self.linger_until, self.mailbox.deadline()];
         deadlines.into_iter().flatten().filter(|deadline| *deadline > self.now).min()
@@ -539,8 +587,8 @@ impl Stop {
 /// Ends the run and says why through the channel, unless the peer ended it.
 fn end(channel: Channel, failure: Failure) -> Stop {
     match failure.abort_reason() {
-        Some(reason) => Stop::telling(channel, reason, failure),
-        None => Stop::silently(failure),
+        Some(reason) if !channel.is_ended_by_peer() => Stop::telling(channel, reason, failure),
+        _ => Stop::silently(failure),
     }
 }
 
@@ -549,10 +597,13 @@ fn abort_or_misbehaviour(channel: &mut Channel, payload: &[u8]) -> Failure {
     let Ok(Envelope { kind: MessageKind::Abort, body }) = Envelope::decode(payload) else {
         return Failure::PeerMisbehaved;
     };
-    match channel.open_abort(body).as_ref().map(|reason| reason.expose()) {
-        Ok([code]) => AbortReason::from_code(*code).map_or(Failure::PeerMisbehaved, Failure::from_peer),
-        _ => Failure::PeerMisbehaved,
-    }
+    let reason = match channel.open_abort(body).as_ref().map(|reason| reason.expose()) {
+        Ok([code]) => AbortReason::from_code(*code).ok(),
+        _ => None,
+    };
+    let Some(reason) = reason else { return Failure::PeerMisbehaved };
+    channel.ended_by_peer();
+    Failure::from_peer(reason)
 }
 
 // A frame may name a mailbox and hold the token that resumes it: only its length is printed.

@@ -182,6 +182,7 @@ impl New {
             id: peer.hello.account_id,
             trusted_name: peer.hello.name.cleaned(),
             trusted_identity: peer.hello.identity,
+            own_identity: self.device.key.identity(),
         });
         match self.kind.mode {
             Mode::Code => {}

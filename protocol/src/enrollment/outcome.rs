@@ -163,7 +163,7 @@ impl Failure {
             Self::NoSuchEntry => AbortReason::NoSuchEntry,
             Self::NotRecorded => AbortReason::NotRecorded,
             Self::StoreFailed => AbortReason::NotStored,
-            Self::PeerMisbehaved | Self::Version(_) | Self::WrongOffer => AbortReason::Protocol,
+            Self::PeerMisbehaved => AbortReason::Protocol,
             Self::WrongBundle | Self::Internal => AbortReason::Internal,
             Self::Unknown { cause, .. } => return cause.abort_reason(),
             _ => return None,
@@ -204,8 +204,10 @@ impl Failure {
         }
     }
 
-    pub(crate) fn from_relay(code: ErrorCode, retry_after_ms: u32) -> Self {
+    pub(crate) fn from_relay(code: ErrorCode, retry_after_ms: u32, reads: bool) -> Self {
         match code {
+            // A reader that comes back after its claim lapsed: the slot is free or somebody else's.
+            ErrorCode::BadToken if reads => Self::ClaimTimedOut,
             ErrorCode::NoSuchNameplate => Self::NoSuchOffer,
             ErrorCode::NoSuchMailbox => Self::RelayForgot,
             ErrorCode::MailboxFull => Self::OfferInUse,
@@ -217,7 +219,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::WrongCode => "the code was wrong, and each code is good for one try: use a new one",
+            Self::WrongCode => {
+                "the code was wrong and is dead now: use the new one that the trusted device shows, and never type this one again"
+            }
             Self::WrongCheckCode => "the check code was wrong: start again, and type the digits that the other device shows",
             Self::Version(version) if *version > crate::VERSION => {
                 "the other device uses a newer version: update this device"

@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::pairing::check_code::{CheckCode, CheckCodeError};
 use crate::pairing::handshake::{AcceptDue, ReplyDue};
-use crate::pairing::proof::{ApprovalQuestion, Approved, Authenticated, Yes};
+use crate::pairing::proof::{ApprovalQuestion, Approved, Authenticated, DifferentNetworkQuestion, Yes};
 use crate::pairing::qr::QrKind;
 use crate::pairing::{Kind, Mode, Purpose};
 use crate::secret::{Secret, SecretBytes};
@@ -63,6 +63,12 @@ enum State {
         peer: Box<Peer>,
         authenticated: Authenticated,
         question: ApprovalQuestion,
+    },
+    /// The person's second yes: the relay says that the networks differ.
+    AwaitDifferentNetwork {
+        peer: Box<Peer>,
+        authenticated: Authenticated,
+        question: DifferentNetworkQuestion,
     },
     /// The bundle, and the record of a device that may soon hold it.
     AwaitBundle {
@@ -143,11 +149,22 @@ impl Trusted {
                 Err(failure) => return Err(peer.end(failure)),
             },
             (State::AwaitApproval { peer, authenticated, question }, Step::Decision(Decision::Approve)) => {
-                self.approved(peer, authenticated, question, cx)?
+                match question.yes() {
+                    Yes::AskDifferentNetwork(question) => {
+                        cx.tell(Event::AskDifferentNetwork);
+                        State::AwaitDifferentNetwork { peer, authenticated, question }
+                    }
+                    Yes::Approved(approved) => self.approved(peer, authenticated, approved, cx),
+                }
             }
-            (State::AwaitApproval { peer, .. }, Step::Decision(Decision::Refuse)) => {
-                return Err(peer.end(Failure::RefusedHere));
-            }
+            (
+                State::AwaitDifferentNetwork { peer, authenticated, question },
+                Step::Decision(Decision::ApproveDifferentNetwork),
+            ) => self.approved(peer, authenticated, question.yes(), cx),
+            (
+                State::AwaitApproval { peer, .. } | State::AwaitDifferentNetwork { peer, .. },
+                Step::Decision(Decision::Refuse),
+            ) => return Err(peer.end(Failure::RefusedHere)),
             (State::AwaitBundle { peer, authenticated, approved, statement }, Step::Prepared(bundle)) => {
                 self.release(peer, authenticated, approved, statement, *bundle, cx, rng)?
             }
@@ -161,11 +178,13 @@ impl Trusted {
                 return Err(Stop { result: Ok(self.success()), farewell: None });
             }
             // While the person is asked, the only thing the peer may say is that it gives up.
-            (State::AwaitTyped { peer, .. }, Step::Payload(payload))
-            | (State::AwaitApproval { peer, .. }, Step::Payload(payload))
-            | (State::AwaitBundle { peer, .. }, Step::Payload(payload)) => {
-                return Err(peer.unexpected(payload));
-            }
+            (
+                State::AwaitTyped { peer, .. }
+                | State::AwaitApproval { peer, .. }
+                | State::AwaitDifferentNetwork { peer, .. }
+                | State::AwaitBundle { peer, .. },
+                Step::Payload(payload),
+            ) => return Err(peer.unexpected(payload)),
             (state, _) => state,
         };
         Ok(())
@@ -229,8 +248,9 @@ impl Trusted {
 
     fn ask_approval(&self, peer: Box<Peer>, authenticated: Authenticated, cx: &mut Cx) -> Result<State, Stop> {
         let request = peer.hello.request.clone();
+        let recorded = self.device.known.contains(&peer.hello.identity);
         let wants_unlock_key = matches!(request, Request::Items { unlock_key: true, .. });
-        if wants_unlock_key && !self.device.known.contains(&peer.hello.identity) {
+        if wants_unlock_key && !recorded {
             return Err(peer.end(Failure::NotRecorded));
         }
         cx.tell(Event::AskApproval(Approval {
@@ -240,34 +260,22 @@ impl Trusted {
             name: peer.hello.name.cleaned(),
             platform: peer.hello.platform.cleaned(),
             network: cx.network,
+            authenticated_by: authenticated.by(),
+            recorded,
         }));
         let question = ApprovalQuestion::new(request, cx.network);
         Ok(State::AwaitApproval { peer, authenticated, question })
     }
 
-    fn approved(
-        &self,
-        peer: Box<Peer>,
-        authenticated: Authenticated,
-        question: ApprovalQuestion,
-        cx: &mut Cx,
-    ) -> Result<State, Stop> {
-        match question.yes() {
-            Yes::AskAgain(question) => {
-                cx.tell(Event::AskDifferentNetwork);
-                Ok(State::AwaitApproval { peer, authenticated, question })
-            }
-            Yes::Approved(approved) => {
-                let statement =
-                    sign_statement(&self.device.key, self.kind, &self.device.account.id, &peer.hello, &peer.channel);
-                let record = match self.kind.purpose {
-                    Purpose::Enroll => Some(Box::new(record(&peer, &statement, false))),
-                    Purpose::Unlock => None,
-                };
-                cx.outputs.push_back(Output::Prepare(record));
-                Ok(State::AwaitBundle { peer, authenticated, approved, statement })
-            }
-        }
+    fn approved(&self, peer: Box<Peer>, authenticated: Authenticated, approved: Approved, cx: &mut Cx) -> State {
+        let statement =
+            sign_statement(&self.device.key, self.kind, &self.device.account.id, &peer.hello, &peer.channel);
+        let record = match self.kind.purpose {
+            Purpose::Enroll => Some(Box::new(record(&peer, &statement, false))),
+            Purpose::Unlock => None,
+        };
+        cx.outputs.push_back(Output::Prepare(record));
+        State::AwaitBundle { peer, authenticated, approved, statement }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the proof tokens stay visible one by one")]
@@ -333,6 +341,7 @@ impl Trusted {
             State::AwaitTyped { peer, .. }
             | State::AwaitCheckCode { peer, .. }
             | State::AwaitApproval { peer, .. }
+            | State::AwaitDifferentNetwork { peer, .. }
             | State::AwaitBundle { peer, .. } => peer.end(failure),
             State::Meeting(_) | State::Ended => Stop::silently(failure),
         })

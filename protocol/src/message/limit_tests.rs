@@ -1,6 +1,6 @@
 //! Every limit of the messages, at it and over it, and every value that no encoder writes.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::tests::{accept, bundle, bytes, enc, encoded, enroll_grant, new_hello, offer, trusted_hello, unlock_grant};
 use super::*;

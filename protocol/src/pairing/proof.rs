@@ -9,19 +9,30 @@ use crate::message::Request;
 use handfast_wire::Network;
 use subtle::ConstantTimeEq;
 
-/// The device at the other end is the one that the person means: by the typed code, by the check code, or because
-/// each side had recorded the other's identity.
-pub(crate) struct Authenticated(());
+/// How a trusted device knows that the device at the other end is the one that the person means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticatedBy {
+    /// Both know the code that was typed.
+    Code,
+    /// The person carried the check code from one screen to the other.
+    CheckCode,
+    /// `unlock`: each had recorded the other's identity. No digits were asked for, and nothing shows that the device is
+    /// near.
+    RecordedIdentities,
+}
+
+/// The device at the other end is the one that the person means.
+pub(crate) struct Authenticated(AuthenticatedBy);
 
 impl Authenticated {
     /// In `code` mode the channel itself shows that both sides know the code.
     pub(crate) fn by_code(kind: Kind, _confirmed: &Channel) -> Option<Self> {
-        (kind.mode == Mode::Code).then_some(Self(()))
+        (kind.mode == Mode::Code).then_some(Self(AuthenticatedBy::Code))
     }
 
     /// In QR modes the person carried the check code from one screen to the other.
     pub(crate) fn by_check_code(expected: &CheckCode, entered: &CheckCode) -> Option<Self> {
-        bool::from(expected.ct_eq(entered)).then_some(Self(()))
+        bool::from(expected.ct_eq(entered)).then_some(Self(AuthenticatedBy::CheckCode))
     }
 
     /// For `unlock` between devices that know each other. `peer` has signed the transcript; `peer_knows_us` is its
@@ -32,39 +43,52 @@ impl Authenticated {
         known: &[IdentityPublicKey],
         peer_knows_us: bool,
     ) -> Option<Self> {
-        (kind.purpose == Purpose::Unlock && peer_knows_us && known.contains(peer)).then_some(Self(()))
+        (kind.purpose == Purpose::Unlock && peer_knows_us && known.contains(peer))
+            .then_some(Self(AuthenticatedBy::RecordedIdentities))
+    }
+
+    pub(crate) fn by(&self) -> AuthenticatedBy {
+        self.0
     }
 }
 
-/// The question to the person on the trusted device, not yet answered.
+/// The first question to the person on the trusted device, not yet answered: release this?
 pub(crate) struct ApprovalQuestion {
     request: Request,
-    /// The relay says the devices are on different networks and the person has not yet confirmed that.
-    asks_again: bool,
+    network: Network,
 }
 
-/// The person said yes to exactly this request.
+/// The second question, not yet answered: although the relay says that the devices are on different networks? It is of
+/// a type of its own, so that no yes to the first one can answer it.
+pub(crate) struct DifferentNetworkQuestion(Request);
+
+/// The person said yes to exactly this request, to every question that there was.
 pub(crate) struct Approved(Request);
 
-/// What a yes leads to.
+/// What a yes to the first question leads to.
 pub(crate) enum Yes {
-    /// A second question: the relay says that the devices are on different networks.
-    AskAgain(ApprovalQuestion),
+    /// The second question.
+    AskDifferentNetwork(DifferentNetworkQuestion),
     /// Nothing more to ask.
     Approved(Approved),
 }
 
 impl ApprovalQuestion {
     pub(crate) fn new(request: Request, network: Network) -> Self {
-        Self { request, asks_again: network == Network::Different }
+        Self { request, network }
     }
 
     pub(crate) fn yes(self) -> Yes {
-        if self.asks_again {
-            Yes::AskAgain(Self { asks_again: false, ..self })
-        } else {
-            Yes::Approved(Approved(self.request))
+        match self.network {
+            Network::Different => Yes::AskDifferentNetwork(DifferentNetworkQuestion(self.request)),
+            Network::Same | Network::Unknown => Yes::Approved(Approved(self.request)),
         }
+    }
+}
+
+impl DifferentNetworkQuestion {
+    pub(crate) fn yes(self) -> Approved {
+        Approved(self.0)
     }
 }
 

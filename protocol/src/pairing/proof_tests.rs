@@ -17,14 +17,16 @@ const QR_TRUSTED: Kind = Kind { mode: Mode::QrTrusted, purpose: Purpose::Enroll 
 fn the_channel_alone_authenticates_in_code_mode_only() {
     for (kind, enough) in [(CODE, true), (QR_ENROLL, false), (QR_UNLOCK, false), (QR_TRUSTED, false)] {
         let (_, channel) = channels(kind, 1);
-        assert_eq!(Authenticated::by_code(kind, &channel).is_some(), enough, "{kind:?}");
+        let by = Authenticated::by_code(kind, &channel).map(|authenticated| authenticated.by());
+        assert_eq!(by, enough.then_some(AuthenticatedBy::Code), "{kind:?}");
     }
 }
 
 #[test]
 fn a_check_code_authenticates_only_as_a_whole() {
     let expected: CheckCode = "123456".parse().unwrap();
-    assert!(Authenticated::by_check_code(&expected, &"123456".parse().unwrap()).is_some());
+    let authenticated = Authenticated::by_check_code(&expected, &"123456".parse().unwrap()).unwrap();
+    assert_eq!(authenticated.by(), AuthenticatedBy::CheckCode);
     for wrong in ["023456", "123457", "654321", "000000"] {
         assert!(Authenticated::by_check_code(&expected, &wrong.parse().unwrap()).is_none(), "{wrong}");
     }
@@ -34,7 +36,8 @@ fn a_check_code_authenticates_only_as_a_whole() {
 fn pins_authenticate_for_an_unlock_between_devices_that_both_know_each_other() {
     let rng = &mut seeded_rng(2);
     let [peer, other] = [DeviceKey::generate(rng).identity(), DeviceKey::generate(rng).identity()];
-    assert!(Authenticated::by_pins(QR_UNLOCK, &peer, &[other, peer], true).is_some());
+    let authenticated = Authenticated::by_pins(QR_UNLOCK, &peer, &[other, peer], true).unwrap();
+    assert_eq!(authenticated.by(), AuthenticatedBy::RecordedIdentities);
     assert!(Authenticated::by_pins(QR_UNLOCK, &peer, &[other, peer], false).is_none(), "it does not know us");
     assert!(Authenticated::by_pins(QR_UNLOCK, &peer, &[other], true).is_none(), "we do not know it");
     assert!(Authenticated::by_pins(QR_UNLOCK, &peer, &[], true).is_none());
@@ -52,9 +55,8 @@ fn one_yes_approves_unless_the_relay_says_that_the_networks_differ() {
         };
         assert_eq!(approved.request(), &request);
     }
-    let Yes::AskAgain(again) = ApprovalQuestion::new(request.clone(), Network::Different).yes() else {
+    let Yes::AskDifferentNetwork(second) = ApprovalQuestion::new(request.clone(), Network::Different).yes() else {
         panic!("one yes is not enough")
     };
-    let Yes::Approved(approved) = again.yes() else { panic!("two are") };
-    assert_eq!(approved.request(), &request);
+    assert_eq!(second.yes().request(), &request);
 }

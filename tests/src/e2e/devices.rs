@@ -328,7 +328,8 @@ pub async fn watch(mut run: Run, table: Table, mut react: impl FnMut(&Event, &De
 
 fn answer(event: &Event, decisions: &Decisions, table: &Table) {
     match event {
-        Event::AskApproval(_) | Event::AskDifferentNetwork => decisions.approve(),
+        Event::AskApproval(_) => decisions.approve(),
+        Event::AskDifferentNetwork => decisions.approve_different_network(),
         Event::AskCheckCode => {
             let (decisions, table) = (decisions.clone(), table.clone());
             tokio::spawn(async move { decisions.enter_check_code(table.digits().await) });

@@ -134,10 +134,7 @@ impl Device {
 
     /// Runs a command without `--json`.
     pub async fn run_plain(&self, arguments: &[&str], input: &[u8]) -> Ended {
-        let mut command = clean(&binary("handfast"));
-        command.args(self.places()).args(arguments);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        finish(command, input).await
+        finish(self.plain_command(arguments), input).await
     }
 
     /// Runs a command that must succeed; its last event.
@@ -179,9 +176,21 @@ impl Device {
         Session::start(self.command(arguments))
     }
 
+    /// Starts a command without `--json`, for a person whose keyboard is a pipe.
+    pub fn start_plain(&self, arguments: &[&str]) -> Session {
+        Session::start(self.plain_command(arguments))
+    }
+
     /// Starts a command under a shell in which no file can grow.
     pub fn start_without_space(&self, arguments: &[&str]) -> Session {
         Session::start(self.without_space(arguments))
+    }
+
+    fn plain_command(&self, arguments: &[&str]) -> Command {
+        let mut command = clean(&binary("handfast"));
+        command.args(self.places()).args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     fn without_space(&self, arguments: &[&str]) -> Command {
@@ -208,7 +217,7 @@ pub struct Session {
 }
 
 impl Session {
-    fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let stderr_end = collect(child.stderr.take().unwrap(), Arc::clone(&stderr));
@@ -405,7 +414,7 @@ pub fn kill(pid: Option<Pid>) {
 }
 
 /// A program whose environment does not depend on who runs the test. It is killed when the test lets go of it.
-fn clean(program: &Path) -> Command {
+pub(super) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("RUST_LOG", "trace").env("HOME", "/nonexistent");

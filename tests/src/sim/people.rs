@@ -248,7 +248,8 @@ impl Pair {
                 Some(code) => Input::Decision(Decision::CheckCode(code)),
                 None => return false,
             },
-            Ask::Approval | Ask::DifferentNetwork => Input::Decision(Decision::Approve),
+            Ask::Approval => Input::Decision(Decision::Approve),
+            Ask::DifferentNetwork => Input::Decision(Decision::ApproveDifferentNetwork),
             Ask::Prepare => Input::Prepared(Box::new(self.scenario.cast.bundle.clone())),
             Ask::Store => Input::Stored,
         };

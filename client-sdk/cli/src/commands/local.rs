@@ -1,16 +1,14 @@
 //! Commands that look at or change this device only.
 
-use super::{Context, device_name, entries};
+use super::{Context, device_name, entries, entry_names};
 use crate::args::{Devices, DevicesCommand, Forget, Init};
 use crate::exit::{Exit, Failed};
-use crate::ui::screen::calls_itself;
-use handfast::{DeviceRecord, Profile, ProfileError};
+use crate::ui::screen::{calls_itself, leaves};
+use handfast::{DeviceRecord, Profile, ProfileError, Request};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-const WHAT_TO_CHANGE: &str = "It keeps its copy of the bundle. To lock it out, change what the bundle opens: passwords, keys, and the account unlock key where the account is kept.";
 
 pub(super) fn init(mut cx: Context<'_>, args: Init) -> Result<(), Failed> {
     let dir = cx.profile_dir()?;
@@ -144,14 +142,25 @@ fn remove_device(mut cx: Context<'_>, mut profile: Profile, wanted: &str) -> Res
         }
     };
     profile.remove_device(&device.identity)?;
+    // Removing works without the bundle, too.
+    let note = what_to_change(entry_names(&profile).ok());
     let fingerprint = device.identity.fingerprint();
     let text = format!(
-        "Removed from this device's list: {fingerprint}, which {}.\n{WHAT_TO_CHANGE}\n",
+        "Removed from this device's list: {fingerprint}, which {}.\n{note}\n",
         calls_itself(&device.name, &device.platform)
     );
-    cx.report(
-        &text,
-        &json!({"event": "done", "outcome": "device_removed", "fingerprint": fingerprint, "note": WHAT_TO_CHANGE}),
+    cx.report(&text, &json!({"event": "done", "outcome": "device_removed", "fingerprint": fingerprint, "note": note}))
+}
+
+/// `entries`: what is in the bundle now. The other copy is as old as its enrollment.
+fn what_to_change(entries: Option<Vec<String>>) -> String {
+    let knew = match entries {
+        Some(entries) => leaves(&Request::Bundle, &entries) + ", and whatever was removed or changed here since",
+        None => "the account unlock key, the sign-in secret, and every entry".into(),
+    };
+    format!(
+        "It keeps its copy of the bundle. To lock it out, change everything that it knew: {knew}. Other devices are not \
+         told: remove it there too."
     )
 }
 
@@ -242,6 +251,17 @@ mod tests {
     use super::*;
     use handfast::{AccountLabel, DeviceName, EnrolledDevice};
     use std::time::Duration;
+
+    #[test]
+    fn whoever_removes_a_device_reads_that_it_keeps_its_copy_and_what_to_change() {
+        let text = what_to_change(Some(vec!["mail".into(), "wifi".into()]));
+        for part in
+            ["It keeps its copy", "account unlock key", "sign-in secret", "\"mail\", \"wifi\"", "remove it there"]
+        {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        assert!(what_to_change(None).contains("and every entry"));
+    }
 
     #[test]
     fn a_device_that_calls_itself_by_anothers_fingerprint_does_not_hide_it() {

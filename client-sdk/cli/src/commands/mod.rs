@@ -101,6 +101,11 @@ fn host_name() -> Option<String> {
     std::env::var("COMPUTERNAME").ok()
 }
 
+/// The names of the entries of the bundle.
+fn entry_names(profile: &Profile) -> Result<Vec<String>, Failed> {
+    Ok(profile.bundle()?.entries().map(|(name, _)| name.to_string()).collect())
+}
+
 /// `1 entry`, `2 entries`.
 fn entries(count: usize) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }

@@ -1,7 +1,7 @@
 //! The commands that meet another device: invite, join, approve, unlock.
 
 use super::unlocked;
-use super::{Context, device_name, entries};
+use super::{Context, device_name, entries, entry_names};
 use crate::args;
 use crate::args::{Answers, Approve, Invite, ReadQr, Serve, ServeAddr, Unlock};
 use crate::exit::{Exit, Failed};
@@ -12,8 +12,7 @@ use crate::ui::screen::{self, Scene, calls_itself};
 use crate::ui::{colours, json};
 use handfast::wire::limits::DEFAULT_PORT;
 use handfast::{
-    CheckCode, Join, Options, Outcome, Profile, QrPayload, RelayUrl, Request, Run, Show, Unlocker, VerificationCode,
-    WrongWay,
+    CheckCode, Join, Options, Outcome, Profile, QrPayload, RelayUrl, Request, Run, Show, Unlocker, WrongWay,
 };
 use serde_json::json;
 use std::io::IsTerminal;
@@ -64,16 +63,13 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
         if let Some(served) = &served {
             relay = served.url.clone();
         }
-        Join::ShowQr
+        Some(Join::ShowQr)
     } else if let Some(image) = &args.scan {
         let qr = cx.scan(image)?;
         relay = cx.relay_of(&qr, relay, &args.read).await?;
-        Join::ReadQr(qr)
+        Some(Join::ReadQr(qr))
     } else {
-        Join::Code(match &args.code {
-            Some(code) => code.parse::<VerificationCode>().map_err(code_typo)?,
-            None => cx.session.ask_code().await?,
-        })
+        args.code.as_ref().map(|code| code.parse().map(Join::Code).map_err(code_typo)).transpose()?
     };
     let script = Script {
         scene: Scene {
@@ -86,8 +82,11 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
     };
     // One that was served here, or accepted once, is not a relay to come back to.
     let options = Options { remember_relay: relay == configured, ..Options::new(relay) };
-    let run = handfast::join(dir.clone(), name, way, options).map_err(wrong_way)?;
-    let outcome = cx.session.drive(run, script).await;
+    let start = |way| handfast::join(dir.clone(), name.clone(), way, options.clone()).map_err(wrong_way);
+    let outcome = match way {
+        Some(way) => cx.session.drive(start(way)?, script).await,
+        None => join_by_typed_code(&mut cx, script, start).await,
+    };
     cx.stop(served).await;
     match outcome {
         // It held none when the run began.
@@ -99,8 +98,31 @@ pub(super) async fn join(mut cx: Context<'_>, args: args::Join) -> Result<(), Fa
     }
 }
 
+/// Asks for the code, and after a wrong one for the new one. A script that is asked runs the command again.
+async fn join_by_typed_code(
+    cx: &mut Context<'_>,
+    script: Script,
+    start: impl Fn(Join) -> Result<Run, Failed>,
+) -> Result<Outcome, Failed> {
+    let mut dead = Vec::new();
+    let mut code = cx.session.ask_code(&dead).await?;
+    loop {
+        let wrong = match cx.session.drive(start(Join::Code(code.clone()))?, script.clone()).await {
+            Err(failed) if failed.exit == Exit::WrongCode && !cx.session.ui.is_json() => failed,
+            outcome => return outcome,
+        };
+        cx.session.ui.say(&format!("{}.\n", wrong.message));
+        dead.push(code);
+        code = match cx.session.ask_code(&dead).await {
+            Err(_) if cx.session.input.is_over() => return Err(wrong),
+            code => code?,
+        };
+    }
+}
+
 pub(super) async fn approve(mut cx: Context<'_>, args: Approve) -> Result<(), Failed> {
     let profile = cx.open_profile()?;
+    cx.session.ui.say_to_person(screen::BEFORE_SCANNING);
     let qr = match (&args.scan, &args.uri) {
         (Some(image), _) => cx.scan(image)?,
         (None, Some(uri)) => {
@@ -141,6 +163,7 @@ pub(super) async fn unlock(mut cx: Context<'_>, args: Unlock) -> Result<(), Fail
         scene: Scene {
             elsewhere: elsewhere(&relay, served.as_ref(), "approve --scan IMAGE"),
             asks_for: Some(screen::items(&request)),
+            own_account: profile.is_some(),
             colours: colours(),
             ..Scene::default()
         },
@@ -303,10 +326,6 @@ fn refuse_serve(serve: Serve) -> Result<Option<Served>, Failed> {
 
 fn only_check_code(check_code: Option<CheckCode>) -> Answers {
     Answers { check_code, ..Answers::default() }
-}
-
-fn entry_names(profile: &Profile) -> Result<Vec<String>, Failed> {
-    Ok(profile.bundle()?.entries().map(|(name, _)| name.to_string()).collect())
 }
 
 fn wrong_way(_: WrongWay) -> Failed {

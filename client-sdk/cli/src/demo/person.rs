@@ -102,7 +102,8 @@ pub(crate) async fn sit_before(
                 None => run.cancel(),
             },
             Event::AskApproval(_) | Event::AskDifferentNetwork if mind == Mind::Refuses => run.refuse(),
-            Event::AskApproval(_) | Event::AskDifferentNetwork => run.approve(),
+            Event::AskApproval(_) => run.approve(),
+            Event::AskDifferentNetwork => run.approve_different_network(),
             _ => {}
         }
     }
@@ -111,7 +112,7 @@ pub(crate) async fn sit_before(
 
 /// The code on a screen.
 pub(crate) fn code_on(screen: &str) -> Option<VerificationCode> {
-    screen.split_whitespace().find(|word| word.len() == 14)?.parse().ok()
+    screen.split_whitespace().filter(|word| word.len() == 14).find_map(|word| word.parse().ok())
 }
 
 /// The QR code on a screen, photographed.

@@ -4,7 +4,8 @@ use crate::exit::Failed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use handfast::{
-    Approval, EnrolledDevice, Event, Failure, IdentityPublicKey, Mode, Network, Purpose, ReleasedItems, Request,
+    Approval, AuthenticatedBy, EnrolledDevice, Event, Failure, IdentityPublicKey, Mode, Network, Purpose,
+    ReleasedItems, Request,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -38,12 +39,13 @@ pub(crate) fn event(event: &Event, entries: &[String]) -> Option<Value> {
         Event::PeerAway { until } => json!({"event": "peer_away", "until_ms": until.map(left)}),
         Event::PeerFreed => json!({"event": "peer_freed"}),
         Event::ThirdClaim => json!({"event": "third_claim"}),
-        Event::Account { label, id, trusted_name, trusted_identity } => json!({
+        Event::Account { label, id, trusted_name, trusted_identity, own_identity } => json!({
             "event": "account",
             "account": label.as_str(),
             "account_id": hex::encode(id.0),
             "trusted_name": trusted_name,
-            "trusted_fingerprint": trusted_identity.fingerprint(),
+            "trusted_fingerprint": fingerprint(trusted_identity),
+            "fingerprint": fingerprint(own_identity),
         }),
         Event::ShowCheckCode(code) => json!({"event": "show_check_code", "check_code": code.reveal().replace(' ', "")}),
         Event::AskCheckCode => json!({"event": "ask_check_code"}),
@@ -113,6 +115,15 @@ fn ask_approval(approval: &Approval, entries: &[String]) -> Value {
         Network::Different => "different",
         Network::Unknown => "unknown",
     };
+    let authenticated_by = match approval.authenticated_by {
+        AuthenticatedBy::Code => "code",
+        AuthenticatedBy::CheckCode => "check_code",
+        AuthenticatedBy::RecordedIdentities => "recorded_identities",
+    };
+    let recorded = approval
+        .recorded
+        .as_ref()
+        .map(|device| json!({"name": device.name, "let_this_device_in": device.let_this_device_in}));
     json!({
         "event": "ask_approval",
         "purpose": purpose(approval.purpose),
@@ -121,6 +132,8 @@ fn ask_approval(approval: &Approval, entries: &[String]) -> Value {
         "platform": approval.platform,
         "fingerprint": fingerprint(&approval.identity),
         "relay_says_network": network,
+        "authenticated_by": authenticated_by,
+        "recorded": recorded,
     })
 }
 
@@ -135,6 +148,7 @@ pub(crate) fn milliseconds(duration: Duration) -> u64 {
 /// A line on stdin.
 pub(crate) enum Decision {
     Approve,
+    ApproveDifferentNetwork,
     Refuse,
     CheckCode(String),
     Code(String),
@@ -145,14 +159,15 @@ pub(crate) enum Decision {
 pub(crate) fn decision(line: &str) -> Result<Decision, Failed> {
     let not_understood = || {
         Failed::usage(
-            "a line on stdin is not a decision: write {\"decision\":\"approve\"}, \"refuse\", \"cancel\", \"code\" or \
-             \"check_code\", the last two with \"code\":\"...\"",
+            "a line on stdin is not a decision: write {\"decision\":\"approve\"}, \"approve_different_network\", \"refuse\", \
+             \"cancel\", \"code\" or \"check_code\", the last two with \"code\":\"...\"",
         )
     };
     let value: Value = serde_json::from_str(line).map_err(|_| not_understood())?;
     let code = || value.get("code").and_then(Value::as_str).map(str::to_owned).ok_or_else(not_understood);
     match value.get("decision").and_then(Value::as_str) {
         Some("approve") => Ok(Decision::Approve),
+        Some("approve_different_network") => Ok(Decision::ApproveDifferentNetwork),
         Some("refuse") => Ok(Decision::Refuse),
         Some("cancel") => Ok(Decision::Cancel),
         Some("check_code") => Ok(Decision::CheckCode(code()?)),
@@ -169,6 +184,8 @@ mod tests {
     #[test]
     fn decisions_are_read() {
         assert!(matches!(decision(r#"{"decision":"approve"}"#), Ok(Decision::Approve)));
+        let second = decision(r#"{"decision":"approve_different_network"}"#);
+        assert!(matches!(second, Ok(Decision::ApproveDifferentNetwork)));
         assert!(matches!(decision(r#" {"decision":"refuse","x":1} "#), Ok(Decision::Refuse)));
         assert!(matches!(decision(r#"{"decision":"cancel"}"#), Ok(Decision::Cancel)));
         assert!(
@@ -193,5 +210,29 @@ mod tests {
         let value = event(&over, &[]).unwrap();
         assert_eq!(value.get("failure").unwrap(), "wrong_code");
         assert_eq!(value.get("next_in_ms").unwrap(), 60_000);
+    }
+
+    #[test]
+    fn an_approval_says_how_the_device_was_authenticated_and_by_whose_record() {
+        let mut approval = Approval {
+            purpose: Purpose::Unlock,
+            request: Request::Items { unlock_key: true, entries: vec![] },
+            identity: handfast::protocol::device::DeviceKey::from_secret(handfast::Secret::new([1; 32])).identity(),
+            name: "anything".into(),
+            platform: String::new(),
+            network: Network::Same,
+            authenticated_by: AuthenticatedBy::CheckCode,
+            recorded: None,
+        };
+        let value = ask_approval(&approval, &[]);
+        assert_eq!(
+            (value.get("authenticated_by"), value.get("recorded")),
+            (Some(&json!("check_code")), Some(&json!(null)))
+        );
+        approval.authenticated_by = AuthenticatedBy::RecordedIdentities;
+        approval.recorded = Some(handfast::RecordedDevice { name: "adas-laptop".into(), let_this_device_in: false });
+        let value = ask_approval(&approval, &[]);
+        assert_eq!(value.get("authenticated_by"), Some(&json!("recorded_identities")));
+        assert_eq!(value.get("recorded"), Some(&json!({"name": "adas-laptop", "let_this_device_in": false})));
     }
 }

@@ -44,6 +44,8 @@ extern crate alloc;
 
 pub mod bundle;
 mod channel;
+#[cfg(test)]
+mod constants_tests;
 mod crypto;
 pub mod device;
 mod enrollment;
@@ -54,10 +56,13 @@ pub mod pairing;
 pub mod secret;
 pub mod text;
 mod time;
+#[cfg(test)]
+mod vector_tests;
 
 pub use enrollment::{
-    Approval, CODE_CLAIMABLE_MS, Decision, Engine, Event, Failure, Fault, Input, NewDevice, NewEnrollment, Output,
-    QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success, ToStore, TrustedDevice, Way, WrongWay,
+    Approval, AuthenticatedBy, CODE_CLAIMABLE_MS, Decision, Engine, Event, Failure, Fault, Input, NewDevice,
+    NewEnrollment, Output, QR_CLAIMABLE_MS, RECEIPT_LINGER_MS, RELAY_ANSWER_MS, Success, ToStore, TrustedDevice, Way,
+    WrongWay,
 };
 pub use handfast_wire as wire;
 pub use message::{MAX_REQUESTED_ENTRIES, Request, VERSION};

@@ -62,8 +62,8 @@ impl Default for Config {
             mailbox_max_lifetime: ms(limits::MAILBOX_MAX_LIFETIME_MS),
             claim_timeout: ms(limits::CLAIM_WITHOUT_DATA_MS),
             first_frame_timeout: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(75),
+            ping_interval: ms(limits::PING_INTERVAL_MS),
+            idle_timeout: ms(limits::SILENCE_MS),
             write_timeout: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
             network_hint: true,
@@ -103,5 +103,52 @@ impl Config {
             return Ok(());
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, refused))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_constants_holds_every_default() {
+        let Config {
+            max_connections,
+            max_mailboxes,
+            max_queued_bytes,
+            max_mailbox_frames,
+            window_frames,
+            mailbox_lifetime,
+            mailbox_linger,
+            mailbox_max_lifetime,
+            claim_timeout,
+            first_frame_timeout,
+            ping_interval,
+            idle_timeout,
+            write_timeout,
+            drain_time,
+            network_hint,
+        } = Config::default();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap();
+        let defaults = serde_json::json!({
+            "max_connections": max_connections,
+            "max_mailboxes": max_mailboxes,
+            "max_queued_bytes": max_queued_bytes,
+            "max_mailbox_frames": max_mailbox_frames,
+            "window_frames": window_frames,
+            "mailbox_lifetime_ms": ms(mailbox_lifetime),
+            "mailbox_linger_ms": ms(mailbox_linger),
+            "mailbox_max_lifetime_ms": ms(mailbox_max_lifetime),
+            "claim_timeout_ms": ms(claim_timeout),
+            "first_frame_timeout_ms": ms(first_frame_timeout),
+            "ping_interval_ms": ms(ping_interval),
+            "idle_timeout_ms": ms(idle_timeout),
+            "write_timeout_ms": ms(write_timeout),
+            "drain_time_ms": ms(drain_time),
+            "network_hint": network_hint,
+        });
+        let table: serde_json::Value = serde_json::from_str(include_str!("../../spec/constants.json")).unwrap();
+        assert_eq!(table.get("relay_defaults"), Some(&defaults));
     }
 }

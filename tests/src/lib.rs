@@ -5,3 +5,4 @@
 
 pub mod e2e;
 pub mod sim;
+pub mod vectors;

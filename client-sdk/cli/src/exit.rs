@@ -150,10 +150,13 @@ impl From<&Failure> for Exit {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use handfast::Secret;
+    use handfast::protocol::device::DeviceKey;
+    use handfast::wire::ErrorCode;
+    use std::collections::{HashMap, HashSet};
 
     #[test]
     fn every_kind_has_one_code_and_one_name_of_its_own() {
@@ -195,6 +198,74 @@ mod tests {
         ] {
             assert_eq!(Exit::from(&failure).code(), code, "{failure:?}");
         }
+    }
+
+    fn constants() -> serde_json::Value {
+        serde_json::from_str(include_str!("../../../spec/constants.json")).unwrap()
+    }
+
+    #[test]
+    fn the_table_of_constants_holds_every_code() {
+        let success = [("success".to_owned(), 0)];
+        let codes = TABLE.iter().map(|(_, code, name, _)| ((*name).to_owned(), *code));
+        let codes: HashMap<String, u8> = success.into_iter().chain(codes).collect();
+        assert_eq!(constants()["exit_codes"], serde_json::json!(codes));
+    }
+
+    #[test]
+    fn the_table_of_constants_says_which_code_each_failure_has() {
+        let failures = [
+            Failure::WrongCode,
+            Failure::WrongCheckCode,
+            Failure::Version(2),
+            Failure::WrongOffer,
+            Failure::PeerMisbehaved,
+            Failure::Refused,
+            Failure::PeerCancelled,
+            Failure::NoSuchEntry,
+            Failure::NotRecorded,
+            Failure::OtherAccount,
+            Failure::PeerDidNotStore,
+            Failure::PeerFailed,
+            Failure::PeerLost,
+            Failure::NoSuchOffer,
+            Failure::OfferInUse,
+            Failure::Crowded,
+            Failure::Expired,
+            Failure::ClaimTimedOut,
+            Failure::RelayForgot,
+            Failure::RelayShutDown,
+            Failure::RelayRefused { code: ErrorCode::Draining, retry_after_ms: 0 },
+            Failure::RelayMisbehaved,
+            Failure::Cancelled,
+            Failure::RefusedHere,
+            Failure::StoreFailed,
+            Failure::WrongBundle,
+            Failure::Internal,
+            Failure::Unknown {
+                device: String::new(),
+                identity: Box::new(DeviceKey::from_secret(Secret::new([1; 32])).identity()),
+                cause: Box::new(Failure::PeerLost),
+            },
+        ];
+        let table = constants();
+        assert_eq!(table["failures"].as_object().map(|rows| rows.len()), Some(failures.len()));
+        for failure in failures {
+            let row = &table["failures"][snake_case(&failure)];
+            assert_eq!(row["exit"], Exit::from(&failure).name(), "{failure:?}");
+        }
+    }
+
+    /// The name of the variant in the table of constants.
+    fn snake_case(failure: &Failure) -> String {
+        let mut name = String::new();
+        for c in format!("{failure:?}").chars().take_while(char::is_ascii_alphanumeric) {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        name
     }
 
     #[test]

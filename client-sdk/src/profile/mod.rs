@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crate::RelayUrl;
+use crate::{RecordedDevice, RelayUrl};
 
 const KEY_FILE: &str = "device.key";
 const BUNDLE_FILE: &str = "bundle.sealed";
@@ -292,6 +292,17 @@ impl Profile {
         self.change(|file| file.put_device(DeviceEntry::new(device, SystemTime::now())))
     }
 
+    /// This device's record of another one, if it counts: confirmed, or of the device that let this one in.
+    pub(crate) fn recorded(&self, identity: &IdentityPublicKey) -> Option<RecordedDevice> {
+        let let_in = self.devices.iter().map(|record| &record.device);
+        let let_in = let_in.filter(|device| device.confirmed && device.identity == *identity);
+        let mut let_in = let_in.map(|device| RecordedDevice { name: device.name.clone(), let_this_device_in: false });
+        let enroller = self.enroller().filter(|enroller| enroller.identity == *identity);
+        let_in.next().or_else(|| {
+            enroller.map(|enroller| RecordedDevice { name: enroller.name.clone(), let_this_device_in: true })
+        })
+    }
+
     fn loaded(dir: Directory, key: DeviceKey, file: ProfileFile) -> Result<Self, ProfileError> {
         let devices = file.devices()?;
         Ok(Self { dir, key, file, devices })
@@ -474,5 +485,22 @@ impl From<FileError> for ProfileError {
     fn from(error: FileError) -> Self {
         let FileError { action, path, source } = error;
         Self::Io { action, path, source }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_constants_says_what_burned_offers_cost() {
+        let attempts = serde_json::json!({
+            "burns_allowed": BURNS_ALLOWED,
+            "burn_window_ms": u64::try_from(BURN_WINDOW.as_millis()).unwrap(),
+            "burn_wait_ms": u64::try_from(BURN_WAIT.as_millis()).unwrap(),
+        });
+        let table: serde_json::Value = serde_json::from_str(include_str!("../../../spec/constants.json")).unwrap();
+        assert_eq!(table.get("attempts"), Some(&attempts));
     }
 }

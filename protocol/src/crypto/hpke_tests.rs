@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::crypto::test_support::{FixedRng, hex, hex_array, seeded_rng, vectors};
+use crate::crypto::test_support::{FixedRng, constants, hex, hex_array, seeded_rng, vectors};
+use hpke::aead::Aead;
+use hpke::kdf::Kdf;
 use hpke::kem::X25519HkdfSha256;
 use hpke_rs::hpke_types::{AeadAlgorithm, KdfAlgorithm, KemAlgorithm};
 use hpke_rs::libcrux::HpkeLibcrux;
 use hpke_rs::{Hpke, HpkePrivateKey, HpkePublicKey, Mode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use x25519_dalek::{PublicKey as X25519Public, StaticSecret};
 
 const INFO: &[u8] = b"info";
@@ -32,6 +34,16 @@ fn contexts() -> (SenderContext, ReceiverContext) {
 fn shared_secret(sk: &KemSecretKey, enc: &Enc) -> Vec<u8> {
     let enc = EncappedKey::from_bytes(enc.as_bytes()).unwrap();
     XWing::decap(&sk.0, None, &enc).unwrap_or_else(|_| unreachable!()).0.to_vec()
+}
+
+#[test]
+fn the_table_of_constants_names_the_suite() {
+    let suite = json!({
+        "kem_id": XWing::KEM_ID,
+        "kdf_id": <HkdfSha256 as Kdf>::KDF_ID,
+        "aead_id": <ChaCha20Poly1305 as Aead>::AEAD_ID,
+    });
+    assert_eq!(constants()["hpke"], suite);
 }
 
 #[test]

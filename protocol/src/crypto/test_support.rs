@@ -9,13 +9,19 @@ use rand::rngs::ChaCha12Rng;
 use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 
-/// A file of `tests/vectors`.
+/// A file of `spec/vectors/published`.
 macro_rules! vectors {
     ($file:literal) => {
-        serde_json::from_str::<serde_json::Value>(include_str!(concat!("../../tests/vectors/", $file))).unwrap()
+        serde_json::from_str::<serde_json::Value>(include_str!(concat!("../../../spec/vectors/published/", $file)))
+            .unwrap()
     };
 }
 pub(crate) use vectors;
+
+/// The table of constants that text, code and vectors share.
+pub(crate) fn constants() -> Value {
+    serde_json::from_str(include_str!("../../../spec/constants.json")).unwrap()
+}
 
 /// The bytes that a field holds in hexadecimal.
 pub(crate) fn hex(vector: &Value, field: &str) -> Vec<u8> {

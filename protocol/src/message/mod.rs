@@ -9,6 +9,8 @@ mod handshake;
 mod hello;
 
 pub(crate) use extensions::Extensions;
+#[cfg(test)]
+pub(crate) use grant::BUCKETS;
 pub(crate) use grant::{AbortReason, CHUNK_BYTES, Grant, GrantChunk, GrantContent, MAX_GRANT_BYTES};
 pub(crate) use handshake::{Accept, Offer, Reply};
 pub(crate) use hello::{HELLO_BYTES, NewHello, TrustedHello, pad_hello, unpad_hello};

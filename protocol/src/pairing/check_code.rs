@@ -56,7 +56,8 @@ impl CheckCode {
     pub(crate) fn derive(channel: &Channel, opening: Option<&Secret<32>>) -> Result<Self, CryptoError> {
         let secret: Secret<32> = channel.export(labels::EXPORT_CHECK_CODE)?;
         let opening: &[u8] = opening.map_or(&[], |opening| opening.expose());
-        let stream: Secret<64> = kdf::hkdf(channel.session(), secret.expose(), &[labels::CHECK_CODE, opening]);
+        let stream: Secret<{ 4 * WORDS }> =
+            kdf::hkdf(channel.session(), secret.expose(), &[labels::CHECK_CODE, opening]);
         let (words, _) = stream.expose().as_chunks::<4>();
         let number = unbiased(words.iter().map(|word| u32::from_be_bytes(*word))).ok_or(CryptoError)?;
         format!("{number:06}").parse().map_err(|_| CryptoError)
@@ -89,16 +90,27 @@ impl fmt::Debug for CheckCode {
 
 const CODES: u32 = 1_000_000;
 
+/// The largest multiple of [`CODES`] that 32 bits hold.
+const BELOW: u32 = u32::MAX / CODES * CODES;
+
+/// Words in one derivation. The chance that none of them can be used is below 2^-190.
+const WORDS: usize = 16;
+
 /// The first word below the largest multiple of a million, modulo a million: each code is equally likely.
-/// With the 16 words of one derivation the chance of none is below 2^-190.
 fn unbiased(mut words: impl Iterator<Item = u32>) -> Option<u32> {
-    words.find(|word| *word < u32::MAX / CODES * CODES).map(|word| word % CODES)
+    words.find(|word| *word < BELOW).map(|word| word % CODES)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_constants_says_the_same() {
+        let expected = serde_json::json!({ "digits": DIGITS, "words": WORDS, "below": BELOW, "modulus": CODES });
+        assert_eq!(crate::crypto::test_support::constants()["check_code"], expected);
+    }
 
     #[test]
     fn words_beyond_the_last_full_million_are_skipped() {

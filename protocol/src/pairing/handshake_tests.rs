@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::crypto::test_support::seeded_rng;
+use crate::crypto::test_support::{hex_array, seeded_rng};
 use crate::message::HELLO_BYTES;
 use crate::pairing::{Mode, Purpose};
 use alloc::vec;
@@ -245,4 +245,19 @@ fn check_codes_differ_with_the_channel_and_with_the_number_behind_the_commitment
     assert_ne!(digits(&displayer, Some(&r)), digits(&reader, Some(&other)));
     assert_ne!(digits(&displayer, Some(&r)), digits(&reader, None));
     assert_ne!(digits(&channels(KINDS[1], 14).0, Some(&r)), digits(&reader, Some(&r)));
+}
+
+#[test]
+fn qr_secrets_make_the_keys_of_the_vectors() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../../spec/vectors/qr.json")).unwrap();
+    let cases = file["valid"].as_array().unwrap();
+    for case in cases {
+        let kind = KINDS.into_iter().find(|kind| suite(*kind).ends_with(case["qr_kind"].as_str().unwrap().as_bytes()));
+        let (kind, secret) = (kind.unwrap(), Secret::new(hex_array(case, "qr_secret")));
+        assert_eq!(qr_mailbox(&secret).0, hex_array(case, "mailbox_id"), "{}", case["name"]);
+        assert_eq!(offer_key(kind, &secret).expose(), &hex_array(case, "offer_key"), "{}", case["name"]);
+        assert_eq!(qr_psk(kind, &secret).expose(), &hex_array(case, "channel_psk"), "{}", case["name"]);
+    }
+    let kinds = cases.iter().filter_map(|case| case["qr_kind"].as_str()).collect::<alloc::collections::BTreeSet<_>>();
+    assert_eq!(kinds.len(), 3);
 }

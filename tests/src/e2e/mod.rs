@@ -3,6 +3,7 @@
 pub mod devices;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod tls;
 
 use std::fmt::Write as _;

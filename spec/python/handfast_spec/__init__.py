@@ -1,0 +1,4 @@
+"""Handfast, second implementation: plain Python, written for reading.
+
+Not constant-time and not for use with real secrets.
+"""

@@ -504,14 +504,7 @@ fn renews_invitation(failure: &Failure) -> bool {
 
 /// Failures that used up an offer with something like a guess.
 fn burns(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::WrongCode
-            | Failure::WrongCheckCode
-            | Failure::PeerMisbehaved
-            | Failure::WrongOffer
-            | Failure::Version(_)
-    )
+    matches!(failure, Failure::WrongCode | Failure::WrongCheckCode | Failure::PeerMisbehaved | Failure::Version(_))
 }
 
 /// Failures after which a new device shows a new QR code by itself.

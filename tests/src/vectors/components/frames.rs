@@ -105,8 +105,8 @@ pub fn file() -> Frames {
     Frames {
         kind: "frames".into(),
         comment: "Relay frames, one binary websocket message each. `valid`: the bytes have these fields, and these \
-                  fields have these bytes. `invalid`: whoever gets this from `sender` treats it as malformed; `reason` \
-                  says what is wrong with it. Frames of `either` look the same in both directions."
+                  fields have these bytes. `invalid`: no frame, if it comes from `sender` (spec/relay.md says what \
+                  follows); `reason` says what is wrong with it. Frames of `either` look the same in both directions."
             .into(),
         valid: valid(),
         invalid: invalid(),

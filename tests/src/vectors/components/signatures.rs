@@ -47,7 +47,7 @@ pub struct RefusedSignature {
     pub signature: Hex,
     /// What is refused.
     pub refused: Part,
-    /// Whether a verifier that checks no more than [S]B = R + [k]A over decoded points accepts it.
+    /// Whether a verifier that checks no more than `[S]B = R + [k]A` over decoded points accepts it.
     pub holds_plainly: bool,
 }
 
@@ -105,7 +105,7 @@ fn nonces() -> impl Iterator<Item = Scalar> {
     (0_u32..).map(|i| Scalar::from_bytes_mod_order(bytes(&format!("signature nonce {i}"))))
 }
 
-/// Whether [S]B = R + [k]A over the decoded points.
+/// Whether `[S]B = R + [k]A` over the decoded points.
 fn holds_plainly(public_key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     let (r, s): ([u8; 32], [u8; 32]) = (signature[..32].try_into().unwrap(), signature[32..].try_into().unwrap());
     let (Some(a), Some(point)) = (CompressedEdwardsY(*public_key).decompress(), CompressedEdwardsY(r).decompress())

@@ -437,6 +437,44 @@ fn the_text_gives_every_size_and_time() {
     }
 }
 
+/// The tables of the text say which time is which, and what each outcome means for others.
+#[test]
+fn times_and_outcomes_have_their_rows_in_the_text() {
+    let table = table();
+    let (protocol, sentences) = (read("spec/protocol.md"), unwrapped("spec/protocol.md"));
+    let seconds = |group: &str, name: &str| table[group][name].as_u64().unwrap() / 1000;
+    let [lifetime, linger, longest] = ["mailbox_lifetime_ms", "mailbox_linger_ms", "mailbox_max_lifetime_ms"]
+        .map(|name| seconds("relay_limits", name));
+    let lifetime = format!("{lifetime} s, at least {linger} s after the last accepted data frame, at most {longest} s");
+    for (what, time) in [
+        ("displayer: a code can be claimed", format!("{} s", seconds("timers", "code_claimable_ms"))),
+        ("displayer: a QR code can be claimed", format!("{} s", seconds("timers", "qr_claimable_ms"))),
+        ("mailbox lifetime", lifetime),
+        ("relay's answer to the first frame", format!("{} s", seconds("timers", "relay_answer_ms"))),
+        ("N waits for word about its receipt", format!("{} s", seconds("timers", "receipt_linger_ms"))),
+        ("claim without M1", format!("{} s", seconds("relay_limits", "claim_without_data_ms"))),
+    ] {
+        assert!(has_row(&protocol, &[what, &time]), "{what}: {time}");
+    }
+    let burned = ["zero", "one", "two", "three", "four", "five", "six"]
+        [usize::try_from(table["attempts"]["burns_allowed"].as_u64().unwrap()).unwrap()];
+    let window = seconds("attempts", "burn_window_ms") / 60;
+    let wait = seconds("attempts", "burn_wait_ms");
+    let attempts = format!("After {burned} burned offers within {window} minutes T MUST wait until {wait} seconds");
+    assert!(sentences.contains(&attempts), "{attempts}");
+
+    let mut checked = 0;
+    for (name, failure) in table["failures"].as_object().unwrap() {
+        // Outcomes of the relay share a row, which says no more than that.
+        let Some(cells) = row(&protocol, &[name]).filter(|cells| cells.len() == 4) else { continue };
+        assert_eq!(cells[1], failure["fault"], "{name}");
+        let abort = failure["abort"].as_str().unwrap_or_default().replace('_', " ").replace("as its", "of the");
+        assert!(cells[3].contains(&abort) && cells[3].is_empty() == abort.is_empty(), "{name}: {abort}");
+        checked += 1;
+    }
+    assert!(checked > 15, "only {checked} outcomes have a row");
+}
+
 /// `4 294 000 000`.
 fn in_thousands(number: u64) -> String {
     let digits = number.to_string();

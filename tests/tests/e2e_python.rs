@@ -170,6 +170,53 @@ async fn to_unlock() {
     }
 }
 
+/// Devices that have recorded each other need no digits for an unlock; when the trusted one forgets the other, it asks for
+/// them after all.
+#[tokio::test(flavor = "multi_thread")]
+async fn to_unlock_between_devices_that_know_each_other() {
+    for trusted in BOTH {
+        let world = World::new(trusted).await;
+        let mut invite = world.on_trusted(&["invite"]);
+        let code = invite.session().event("show_code").await["code"].as_str().unwrap().to_owned();
+        let join = world.on_new(&["join", &code, "--name", "laptop"]);
+        approve(&mut invite).await;
+        let enrolled = (invite.end().await, join.end().await);
+        assert_eq!((enrolled.0.code(), enrolled.1.code()), (Some(0), Some(0)), "{trusted:?}: {enrolled:?}");
+
+        // `handfast unlock` without an entry asks for the unlock key.
+        let key: &[&str] = if trusted == Trusted::Rust { &["unlock", "--key"] } else { &["unlock"] };
+        for known in [true, false] {
+            let request: &[&str] = if known { key } else { &["unlock", "token"] };
+            let mut unlock = world.on_new(request);
+            let uri = unlock.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+            let mut answer = world.scan(trusted == Trusted::Rust, "approve", &uri, &[]).await;
+            if !known {
+                carry_digits(&mut answer, &mut unlock).await;
+            }
+            approve(&mut answer).await;
+            let (answered, unlocked) = (answer.end().await, unlock.end().await);
+            assert_eq!(
+                (answered.code(), unlocked.code()),
+                (Some(0), Some(0)),
+                "{trusted:?}: {answered:?} {unlocked:?}"
+            );
+            let asked =
+                answered.events().iter().chain(&unlocked.events()).any(|event| event["event"] == "ask_check_code");
+            assert_eq!(asked, !known, "{trusted:?}");
+            match trusted {
+                Trusted::Rust => {
+                    let fingerprint = world.rust.ok(&["devices"]).await["devices"][0]["fingerprint"].clone();
+                    if known {
+                        world.rust.ok(&["devices", "rm", fingerprint.as_str().unwrap()]).await;
+                    }
+                }
+                // The second implementation has no command to forget a device.
+                Trusted::Python => break,
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_name_a_wrong_code_and_wrong_digits() {
     for trusted in BOTH {

@@ -1,6 +1,7 @@
 //! The worked examples of the specification are values of the vectors: neither can change without the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use handfast_protocol::wire::{ClientFrame, RelayFrame};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -30,6 +31,27 @@ fn worked_examples_are_values_of_the_vectors() {
         }
     }
     assert!(checked > 50, "only {checked} examples: the blocks are no longer found");
+}
+
+/// Each row of the table: name, bytes in groups, fields.
+#[test]
+fn the_frames_in_the_relays_text_are_frames() {
+    let text = fs::read_to_string(Path::new(SPEC).join("relay.md")).unwrap();
+    let table = text.split("### 3.1 Examples").nth(1).unwrap().split("\nNot frames:").next().unwrap();
+    let mut checked = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let Some(bytes) = cells[2].strip_prefix('`').and_then(|bytes| bytes.strip_suffix('`')) else { continue };
+        let bytes = hex::decode(bytes.replace(' ', "")).unwrap_or_else(|error| panic!("{row}: {error}"));
+        let (printed, encoded) = match ClientFrame::decode(&bytes) {
+            Ok(frame) => (format!("{frame:?}"), frame.encode()),
+            Err(_) => RelayFrame::decode(&bytes).map(|frame| (format!("{frame:?}"), frame.encode())).unwrap(),
+        };
+        assert!(printed.starts_with(cells[1]), "{row}: {printed}");
+        assert_eq!(encoded, bytes, "{row}");
+        checked += 1;
+    }
+    assert_eq!(checked, 18);
 }
 
 fn shows(shown: &str, value: &Value) -> bool {

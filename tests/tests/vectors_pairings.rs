@@ -21,20 +21,6 @@ fn files() -> Vec<Pairing> {
 }
 
 #[test]
-fn every_kind_of_run_has_a_file() {
-    let names: BTreeSet<_> = files().into_iter().map(|pairing| pairing.name).collect();
-    let expected: BTreeSet<_> = pairing::all().into_iter().map(|pairing| pairing.name).collect();
-    assert_eq!(names, expected);
-}
-
-#[test]
-fn files_are_what_the_generator_writes() {
-    for (path, content) in pairing::files() {
-        assert_eq!(std::fs::read_to_string(folder().join(&path)).unwrap(), content, "{path}");
-    }
-}
-
-#[test]
 fn the_derivation_gives_every_value_and_message_of_a_file() {
     for pairing in files() {
         let (values, messages) = Run::of(&pairing).whole().results();

@@ -25,17 +25,6 @@ fn files() -> Vec<Refusal> {
 }
 
 #[test]
-fn files_are_what_the_generator_writes() {
-    let made: BTreeMap<_, _> = refusal::files().into_iter().collect();
-    let names: BTreeSet<_> = file_names().iter().map(|name| format!("refusals/{name}")).collect();
-    let unknown: Vec<_> = names.iter().filter(|name| !made.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "nobody makes {unknown:?}");
-    for (path, content) in made {
-        assert_eq!(std::fs::read_to_string(folder().join(&path)).unwrap(), content, "{path}");
-    }
-}
-
-#[test]
 fn engines_refuse_what_they_must() {
     let mut bases: BTreeMap<String, Pairing> = BTreeMap::new();
     let mut wrong = Vec::new();

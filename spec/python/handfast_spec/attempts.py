@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BURNS = ("wrong_code", "wrong_check_code", "peer_misbehaved", "wrong_offer", "version")
+BURNS = ("wrong_code", "wrong_check_code", "peer_misbehaved", "version")
 REPLACED = (*BURNS, "expired", "crowded", "peer_lost", "peer_cancelled", "relay_forgot")
 BURNS_ALLOWED = 5
 BURN_WINDOW = 900.0
@@ -10,8 +10,8 @@ BURN_WAIT = 60.0
 
 
 def recent(burned: list[float], now: float) -> list[float]:
-    """Those that still count. One from the future (the clock was set back) counts as now."""
-    return sorted(min(time, now) for time in burned if time > now - BURN_WINDOW)
+    """Those that still count. One from the future (the clock was set back) does not."""
+    return sorted(time for time in burned if now - BURN_WINDOW < time <= now)
 
 
 def seconds_to_wait(burned: list[float], now: float) -> float:

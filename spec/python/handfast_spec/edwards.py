@@ -57,11 +57,6 @@ def double(p: Point) -> Point:
     return Point(e * f % P, g * h % P, f * g % P, e * h % P)
 
 
-def negate(p: Point) -> Point:
-    """-p."""
-    return Point(-p.X % P, p.Y, p.Z, -p.T % P)
-
-
 def multiply(scalar: int, p: Point) -> Point:
     """[scalar] p, by doubling and adding from the top bit."""
     result = IDENTITY

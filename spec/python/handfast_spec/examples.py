@@ -39,11 +39,12 @@ def _find(content: Any, path: str) -> Any:
 
 
 def _is_shown(value: Any, shown: str) -> bool:
-    """Hexadecimal, perhaps cut; a number; or text in quotes, whose octets are the value."""
+    """Hexadecimal, perhaps cut; a number; or text in quotes: the value, or its octets."""
     cut = CUT.fullmatch(shown)
     if cut:
         start, end, octets = cut.groups()
         return value.startswith(start) and value.endswith(end) and len(value) == 2 * int(octets)
     if shown.startswith('"'):
-        return value == shown.strip('"').encode("ascii").hex()
+        text = shown.strip('"')
+        return value in (text, text.encode("ascii").hex())
     return str(value) == shown

@@ -5,10 +5,8 @@ Strict both ways: what does not decode is malformed, what decodes encodes to the
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 from .frame_types import (
@@ -38,7 +36,7 @@ from .frame_types import (
     Slot,
     ThirdClaim,
 )
-from .report import Record, Tally
+from .report import Record
 
 MAX_FRAME = 16384
 DATA_HEADER = 10
@@ -101,11 +99,6 @@ def _encode_field(name: str, value: Any) -> bytes:
         return value
     octets = 4 if name in _NUMBERS or name == "nameplate" else 1
     return int(value).to_bytes(octets, "big")
-
-
-def decode_device(data: bytes) -> Frame:
-    """A frame that a device sent."""
-    return _decode(data, DEVICE_FRAMES)
 
 
 def decode_relay(data: bytes) -> Frame:
@@ -178,15 +171,6 @@ def _below(value: int, limit: int, field: str) -> int:
 
 
 # --- vectors/frames.json ---
-
-def check_frames_file(path: Path) -> Tally:
-    """Every case of a frames.json."""
-    tally = Tally(path.name)
-    root = Record(json.loads(path.read_text()), path.name, tally)
-    check_frames(root)
-    root.done()
-    return tally
-
 
 def check_frames(root: Record) -> None:
     """Every case of frames.json in every direction that it is for; an unread field fails."""

@@ -13,7 +13,7 @@ from .encoding import Reader, bytes16, bytes32, flag, optional, u8, u16
 from .errors import BadEncoding, BadLength
 from .interfaces import Random
 from .messages import GRANT_CHUNK, message
-from .objects import EXTENSIONS_LIMIT, PURPOSES, Bundle, Items, NewHello, Request, TrustedHello
+from .objects import PURPOSES, Bundle, Items, NewHello, Request, TrustedHello
 from .trace import hpke_trace, note
 
 BUCKETS = (1024, 4096, 16384, 65536, 262144)

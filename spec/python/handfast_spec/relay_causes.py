@@ -38,14 +38,17 @@ def limit_name(limit: int) -> str:
     return LIMITS[limit] if limit < len(LIMITS) else "a limit that I cannot name"
 
 
-def cause_of_error(error: Error) -> Cause:
+def cause_of_error(error: Error, displayer: bool) -> Cause:
     """The rows of 8.1 for Error."""
     words = error.code.name.lower().replace("_", " ")
     if error.code == ErrorCode.LIMIT:
         words += f", {limit_name(error.limit)}"
     if error.retry_after:
         words += f", try again in {error.retry_after} ms"
-    return Cause(_ERRORS.get(error.code, "relay_refused"), f"the relay says: {words}", error=error)
+    outcome = _ERRORS.get(error.code, "relay_refused")
+    if error.code == ErrorCode.BAD_TOKEN and not displayer:
+        outcome = "claim_timed_out"  # the slot was freed while this reader was away
+    return Cause(outcome, f"the relay says: {words}", error=error)
 
 
 def cause_of_end(ended: Ended) -> Cause:

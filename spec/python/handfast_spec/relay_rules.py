@@ -208,7 +208,7 @@ class Rules:
     def _frame(self, frame: Frame, now: float) -> None:
         if isinstance(frame, Error):
             self._relay_closes = True
-            self._end(cause_of_error(frame))
+            self._end(cause_of_error(frame, self.displayer))
         elif isinstance(frame, Ended):
             self._relay_closes = True
             self._end(cause_of_end(frame))

@@ -119,6 +119,7 @@ def check_roles(bases: dict[str, Base]) -> Tally:
         for case in PAIRS:
             _pair(case, bases[case.base], tally)
         _while_writing(bases["code-enroll"], tally)
+        _hint_changes(bases["code-enroll"], tally)
         for alone in ALONE:
             _alone(alone, bases[alone.base], tally)
     except Exception as error:
@@ -137,6 +138,22 @@ def _pair(case: Pair, base: Base, tally: Tally) -> None:
     played, _, mailboxes = asyncio.run(pair(base, prepare))
     for side, want in (("trusted", case.trusted), ("new", case.new)):
         tally.equal(f"{case.what}: {side}", (played[side].outcome, mailboxes[side].closed), want)
+
+
+def _hint_changes(base: Base, tally: Tally) -> None:
+    """A relay cannot take the second question away while the first one is open."""
+
+    def prepare(
+        people: dict[str, ScriptedPerson], mailboxes: dict[str, MemoryMailbox]
+    ) -> None:
+        mailbox, person = mailboxes["trusted"], people["trusted"]
+        mailbox.network = NETWORK_DIFFERENT
+        person.during["ask approval"] = lambda: setattr(mailbox, "network", NETWORK_SAME)
+        person.approves_different_network = False
+
+    tally.vectors += 1
+    played, _, _ = asyncio.run(pair(base, prepare))
+    tally.equal("hint changes while the person is asked", played["trusted"].outcome, "refused_here")
 
 
 def _while_writing(base: Base, tally: Tally) -> None:

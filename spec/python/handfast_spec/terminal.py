@@ -70,6 +70,10 @@ class Answers:
         """y or yes; everything else, and the end of the input, is no (U7)."""
         return (await self.line() or "").lower() in ("y", "yes")
 
+    async def word(self, word: str) -> bool:
+        """Exactly this word."""
+        return (await self.line() or "").lower() == word
+
 
 class TerminalPerson:
     """interfaces.Person, over stderr, stdout, stdin and a state file."""
@@ -159,15 +163,15 @@ class TerminalPerson:
         return await self._answers.yes()
 
     async def ask_different_network(self, approval: Approval) -> bool:
-        """U8: a question of its own."""
+        """U8: a question of its own, which the answer to the first one does not answer."""
         say("The relay says that the other device is in another network than this one.")
         say("If you hold both in your hands, that is unusual.")
         event("ask_different_network", fingerprint=approval.fingerprint)
         if self._allow_different:
             say("  Allowed, by --allow-different-network.")
             return True
-        say("  Go on all the same? [y/N]")
-        return await self._answers.yes()
+        say("  To go on all the same, type: different")
+        return await self._answers.word("different")
 
     async def ask_relay(self, uri: str) -> bool:
         """U13."""

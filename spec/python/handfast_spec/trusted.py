@@ -205,7 +205,7 @@ class Trusted:
         )
         if not await self.session.ask(self.person.ask_approval(approval)):
             raise Ended("refused_here")
-        if self.mailbox.network == NETWORK_DIFFERENT:
+        if approval.network == NETWORK_DIFFERENT:
             if not await self.session.ask(self.person.ask_different_network(approval)):
                 raise Ended("refused_here")
 

@@ -31,9 +31,10 @@ impl PythonDevice {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let python = super::target_folder().join("spec-python/bin/python");
-        assert!(python.is_file(), "{} is missing: run `tests/run tools` first", python.display());
-        let mut command = clean(&python);
+        let python = std::env::var_os("HANDFAST_SPEC_PYTHON").expect(
+            "HANDFAST_SPEC_PYTHON names no Python with the packages of spec/python/requirements.txt: use tests/run",
+        );
+        let mut command = clean(Path::new(&python));
         command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-m", "handfast_spec"]).args(arguments);
         command.arg("--state").arg(&self.state);

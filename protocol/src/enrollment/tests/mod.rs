@@ -7,13 +7,20 @@ mod hostile_trusted;
 
 use super::*;
 use crate::crypto::test_support::seeded_rng;
+use crate::device::{AccountId, EnrolledDevice};
 use crate::device::{DeviceInfo, DeviceKey, Genesis};
 use crate::pairing::Kind;
+use crate::pairing::Purpose;
+use crate::pairing::check_code::CheckCode;
+use crate::pairing::code::VerificationCode;
 use crate::pairing::handshake::Introduction;
+use crate::pairing::qr::QrPayload;
 use crate::secret::{Secret, SecretBytes};
+use crate::text::AccountLabel;
 use crate::text::{DeviceName, EntryName, Platform};
 use alloc::format;
 use alloc::vec;
+use alloc::vec::Vec;
 use handfast_wire::{ClientFrame, Data, Flags, Joined, Lifetime, MailboxId, PeerState, RelayFrame};
 use rand::rngs::ChaCha12Rng;
 

@@ -65,7 +65,7 @@ pub enum Output {
     Prepare(Option<Box<EnrolledDevice>>),
     /// Store durably, then say [`Input::Stored`].
     Store(ToStore),
-    /// Call [`Engine::handle`] with [`Input::Tick`] at this time. Replaces the one before.
+    /// Call [`Engine::handle`](crate::Engine::handle) with [`Input::Tick`] at this time. Replaces the one before.
     WakeAt(Time),
     /// The run is over. Nothing follows. Without a socket it comes up to 3 s late, if the peer has yet to be told: a driver
     /// that reconnects meanwhile delivers the last word.

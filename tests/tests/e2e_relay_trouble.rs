@@ -165,8 +165,13 @@ async fn a_mailbox_that_ends_is_told_to_both_and_an_invitation_renewed() {
     let home = Home::new();
     // Nobody decides. The trusted device offers a new code, which is when the test stops it.
     let (trusted, new) = pair(Case::Code, &home, Side::with(&url(&relay), undecided), Side::honest(&url(&relay))).await;
-    assert!(trusted.log.contains("OfferOver { failure: Expired, next_in: 0ns }"), "{}", trusted.log);
-    assert_eq!(new.ended(), "Expired");
+    // Whose clock is behind by a moment hears of the end from the other's Close: to it the peer was lost.
+    let ends = ["Expired", "PeerLost"];
+    let renewed = ends.map(|end| trusted.log.contains(&format!("OfferOver {{ failure: {end}, next_in: 0ns }}")));
+    assert!(renewed.contains(&true), "{}", trusted.log);
+    let ended = new.ended();
+    assert!(ends.contains(&ended.as_str()), "{ended}");
+    assert!(renewed[0] || ended == "Expired", "one of them was first");
     home.assert_not_joined();
     assert_eq!(Profile::open(&home.trusted()).unwrap().burn_wait(std::time::SystemTime::now()), Duration::ZERO);
 }

@@ -93,10 +93,14 @@ impl World {
     }
 }
 
+/// What a device shows: this field of its next event of this name.
+async fn shown(run: &mut Either, event: &str, field: &str) -> String {
+    run.session().event(event).await[field].as_str().unwrap().to_owned()
+}
+
 /// The person reads the digits on one device and types them on the other.
 async fn carry_digits(from: &mut Either, to: &mut Either) {
-    let shown = from.session().event("show_check_code").await;
-    let digits = shown["check_code"].as_str().unwrap().to_owned();
+    let digits = shown(from, "show_check_code", "check_code").await;
     to.session().event("ask_check_code").await;
     to.enter(&digits).await;
 }
@@ -111,7 +115,7 @@ async fn by_code() {
     for trusted in BOTH {
         let world = World::new(trusted).await;
         let mut invite = world.on_trusted(&["invite"]);
-        let code = invite.session().event("show_code").await["code"].as_str().unwrap().to_owned();
+        let code = shown(&mut invite, "show_code", "code").await;
         let join = world.on_new(&["join", &code, "--name", "laptop"]);
         approve(&mut invite).await;
         world.enrolled(invite, join).await;
@@ -123,7 +127,7 @@ async fn by_the_trusted_devices_qr_code() {
     for trusted in BOTH {
         let world = World::new(trusted).await;
         let mut invite = world.on_trusted(&["invite", "--qr"]);
-        let uri = invite.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+        let uri = shown(&mut invite, "show_qr", "uri").await;
         let mut join = world.scan(trusted != Trusted::Rust, "join", &uri, &["--name", "laptop"]).await;
         carry_digits(&mut join, &mut invite).await;
         approve(&mut invite).await;
@@ -136,7 +140,7 @@ async fn by_the_new_devices_qr_code() {
     for trusted in BOTH {
         let world = World::new(trusted).await;
         let mut join = world.on_new(&["join", "--qr", "--name", "laptop"]);
-        let uri = join.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+        let uri = shown(&mut join, "show_qr", "uri").await;
         let mut answer = world.scan(trusted == Trusted::Rust, "approve", &uri, &[]).await;
         carry_digits(&mut answer, &mut join).await;
         approve(&mut answer).await;
@@ -150,7 +154,7 @@ async fn to_unlock() {
         let world = World::new(trusted).await;
         let name: &[&str] = if trusted == Trusted::Rust { &["--name", "kiosk"] } else { &[] };
         let mut unlock = world.on_new(&[&["unlock", "token"], name].concat());
-        let uri = unlock.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+        let uri = shown(&mut unlock, "show_qr", "uri").await;
         let mut answer = world.scan(trusted == Trusted::Rust, "approve", &uri, &[]).await;
         carry_digits(&mut answer, &mut unlock).await;
         approve(&mut answer).await;
@@ -177,7 +181,7 @@ async fn to_unlock_between_devices_that_know_each_other() {
     for trusted in BOTH {
         let world = World::new(trusted).await;
         let mut invite = world.on_trusted(&["invite"]);
-        let code = invite.session().event("show_code").await["code"].as_str().unwrap().to_owned();
+        let code = shown(&mut invite, "show_code", "code").await;
         let join = world.on_new(&["join", &code, "--name", "laptop"]);
         approve(&mut invite).await;
         let enrolled = (invite.end().await, join.end().await);
@@ -188,7 +192,7 @@ async fn to_unlock_between_devices_that_know_each_other() {
         for known in [true, false] {
             let request: &[&str] = if known { key } else { &["unlock", "token"] };
             let mut unlock = world.on_new(request);
-            let uri = unlock.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+            let uri = shown(&mut unlock, "show_qr", "uri").await;
             let mut answer = world.scan(trusted == Trusted::Rust, "approve", &uri, &[]).await;
             if !known {
                 carry_digits(&mut answer, &mut unlock).await;
@@ -222,17 +226,17 @@ async fn both_name_a_wrong_code_and_wrong_digits() {
     for trusted in BOTH {
         let world = World::new(trusted).await;
         let mut invite = world.on_trusted(&["invite"]);
-        let code = invite.session().event("show_code").await["code"].as_str().unwrap().to_owned();
+        let code = shown(&mut invite, "show_code", "code").await;
         let join = world.on_new(&["join", &another_code(&code), "--name", "laptop"]);
         assert_eq!(invite.session().event("offer_over").await["failure"], "wrong_code", "{trusted:?}");
         assert_eq!(join.end().await.failure(), "wrong_code", "{trusted:?}");
 
         let mut join = world.on_new(&["join", "--qr", "--name", "laptop"]);
-        let uri = join.session().event("show_qr").await["uri"].as_str().unwrap().to_owned();
+        let uri = shown(&mut join, "show_qr", "uri").await;
         let mut answer = world.scan(trusted == Trusted::Rust, "approve", &uri, &[]).await;
-        let shown = answer.session().event("show_check_code").await["check_code"].as_str().unwrap().to_owned();
+        let digits = shown(&mut answer, "show_check_code", "check_code").await;
         join.session().event("ask_check_code").await;
-        join.enter(if shown == "000000" { "000001" } else { "000000" }).await;
+        join.enter(if digits == "000000" { "000001" } else { "000000" }).await;
         assert_eq!(answer.end().await.failure(), "wrong_check_code", "{trusted:?}");
         assert_eq!(join.end().await.failure(), "wrong_check_code", "{trusted:?}");
     }

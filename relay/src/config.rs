@@ -1,5 +1,6 @@
 //! What an operator can set. Every limit refuses new work; none evicts what is there.
 
+use crate::StoreUrl;
 use handfast_wire::limits;
 use std::io;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub struct Config {
     pub write_timeout: Duration,
     /// On shutdown, how long live mailboxes may still finish.
     pub drain_time: Duration,
+    /// Where mailboxes are kept: in memory, or in a Valkey or Redis that several relays share
+    /// (`redis://HOST:PORT`, `rediss://` with TLS; needs the feature `redis`).
+    pub store: Option<StoreUrl>,
     /// Whether to say if two devices come from the same network. Turn it off behind a proxy: all addresses are the
     /// proxy's there, and the hint would say "same" to everybody.
     pub network_hint: bool,
@@ -66,6 +70,7 @@ impl Default for Config {
             idle_timeout: ms(limits::SILENCE_MS),
             write_timeout: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
+            store: None,
             network_hint: true,
         }
     }
@@ -107,7 +112,7 @@ impl Config {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
@@ -128,8 +133,12 @@ mod tests {
             idle_timeout,
             write_timeout,
             drain_time,
+            store: None,
             network_hint,
-        } = Config::default();
+        } = Config::default()
+        else {
+            panic!("the default store is memory")
+        };
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap();
         let defaults = serde_json::json!({
             "max_connections": max_connections,

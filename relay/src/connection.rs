@@ -3,13 +3,12 @@
 use crate::Config;
 use crate::mailbox::Output;
 use crate::network::NetworkPrefix;
-use crate::store::{Seat, Store, error};
+use crate::store::{Refusal, Seat, Store, error};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use handfast_wire::{ClientFrame, DataHeader, ErrorCode, LimitKind, RelayFrame, limits};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +35,7 @@ type Socket = WebSocketStream<TcpStream>;
 /// Serves a connection to its end.
 ///
 /// `over` says that the relay stops; connections with a seat learn it from their mailbox.
-pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Arc<Store>, mut over: watch::Receiver<bool>) {
+pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Store, mut over: watch::Receiver<bool>) {
     let deadline = Instant::now() + store.config().first_frame_timeout;
     // The phases before and after the relaying are boxed: their memory is theirs only while they run.
     let opening = Box::pin(async {
@@ -45,8 +44,8 @@ pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Arc<Store>,
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, seat)) = opening.await else { return };
-    let end = relay(&mut socket, &seat, store.config()).await;
+    let Some((mut socket, mut seat)) = opening.await else { return };
+    let end = relay(&mut socket, &mut seat, store.config()).await;
     drop(seat);
     Box::pin(close(socket, end)).await;
 }
@@ -65,20 +64,23 @@ pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::
 }
 
 /// From a new TCP connection to a seat in a mailbox, answered. `None` if the connection is over already.
-async fn open(stream: TcpStream, address: IpAddr, store: &Arc<Store>) -> Option<(Socket, Seat)> {
+async fn open(stream: TcpStream, address: IpAddr, store: &Store) -> Option<(Socket, Seat)> {
     let mut socket = upgrade(stream).await.ok()?;
     let network = store.config().network_hint.then(|| NetworkPrefix::of(address));
-    let entered = loop {
+    let first = loop {
         match socket.next().await? {
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
             Ok(Message::Binary(bytes)) => {
-                let frame = ClientFrame::decode(&bytes).map_err(|_| error(ErrorCode::Malformed));
-                break frame.and_then(|frame| store.enter(&frame, network)).map_err(End::Say);
+                break ClientFrame::decode(&bytes).map_err(|_| End::Say(error(ErrorCode::Malformed)));
             }
             Ok(Message::Close(_)) => break Err(End::Answer),
             Ok(_) => break Err(End::Say(error(ErrorCode::Malformed))),
             Err(broken) => break Err(complaint(&broken)),
         }
+    };
+    let entered = match first {
+        Ok(frame) => store.enter(&frame, network).await.map_err(End::from),
+        Err(end) => Err(end),
     };
     match entered {
         Ok((seat, reply)) => {
@@ -126,8 +128,18 @@ enum End {
     Say(RelayFrame),
 }
 
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Say(frame) => Self::Say(frame),
+            #[cfg(feature = "redis")]
+            Refusal::Drop => Self::Dead,
+        }
+    }
+}
+
 /// Moves frames both ways until this connection ends.
-async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> End {
+async fn relay(socket: &mut Socket, seat: &mut Seat, config: &Config) -> End {
     let mut times = Times::new();
     let mut timer = pin!(sleep_until(times.next(config)));
     loop {
@@ -136,6 +148,7 @@ async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> End {
             Event::Output(Output::Frame(frame)) => send(socket, message(&frame)),
             Event::Output(Output::End(None)) => Err(End::Close),
             Event::Output(Output::End(Some(reason))) => Err(End::Say(RelayFrame::Ended { reason })),
+            Event::Lost(refusal) => Err(refusal.into()),
             Event::Input(None) => Err(End::Dead),
             Event::Input(Some(received)) => {
                 times.heard = Instant::now();
@@ -164,15 +177,18 @@ async fn relay(socket: &mut Socket, seat: &Seat, config: &Config) -> End {
 
 enum Event {
     Output(Output),
+    /// The seat is lost.
+    Lost(Refusal),
     Input(Option<Result<Message, Error>>),
     Timer,
 }
 
 /// Output comes first, but only while the socket takes it: what it does not take stays in the mailbox, where it is
-/// counted. Input is read in any case, so two devices that both write first cannot block each other.
+/// counted. Input is read in any case that the seat takes it, so two devices that both write first cannot block each
+/// other.
 fn next_event(
     socket: &mut Socket,
-    seat: &Seat,
+    seat: &mut Seat,
     times: &mut Times,
     mut timer: Pin<&mut Sleep>,
     config: &Config,
@@ -183,7 +199,7 @@ fn next_event(
     if let Poll::Ready(Ok(())) = written {
         times.blocked = None;
         if let Poll::Ready(output) = seat.poll_output(cx) {
-            return Poll::Ready(Event::Output(output));
+            return Poll::Ready(output.map_or_else(Event::Lost, Event::Output));
         }
         written = sink.poll_flush(cx);
     }
@@ -197,7 +213,9 @@ fn next_event(
             }
         }
     }
-    if let Poll::Ready(received) = Pin::new(&mut *socket).poll_next(cx) {
+    if seat.poll_ready(cx)
+        && let Poll::Ready(received) = Pin::new(&mut *socket).poll_next(cx)
+    {
         return Poll::Ready(Event::Input(received));
     }
     timer.poll(cx).map(|()| Event::Timer)
@@ -208,7 +226,7 @@ fn send(socket: &mut Socket, message: Message) -> Result<(), End> {
     Pin::new(socket).start_send(message).map_err(|_| End::Dead)
 }
 
-fn receive(seat: &Seat, received: Result<Message, Error>) -> Result<(), End> {
+fn receive(seat: &mut Seat, received: Result<Message, Error>) -> Result<(), End> {
     let bytes = match received {
         Ok(Message::Binary(bytes)) => bytes,
         Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(()),

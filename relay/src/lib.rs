@@ -29,6 +29,8 @@ mod mailbox;
 mod network;
 mod server;
 mod store;
+mod time;
 
 pub use config::Config;
 pub use server::{Relay, RelayHandle, Stats};
+pub use store::StoreUrl;

@@ -6,18 +6,29 @@
 
 use crate::Config;
 use crate::network::{self, NetworkPrefix};
+use crate::time::Time;
 use handfast_wire::{
     Ack, CloseReason, DataHeader, EndReason, ErrorCode, Flags, Joined, Lifetime, LimitKind, MailboxId, Network,
     PeerState, RelayFrame, ResumeToken, Slot,
 };
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Tells one socket from another, also from an earlier one in the same slot.
-pub(crate) type ConnectionId = u64;
+/// Tells one socket from another, also from an earlier one in the same slot, and says which node it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) node: u64,
+    pub(crate) number: u64,
+}
+
+/// A data frame as a store keeps it: the bytes, or what stands for them.
+pub(crate) trait Frame: Clone {
+    /// How many bytes it counts for.
+    fn len(&self) -> usize;
+}
 
 /// A device that asks for a slot.
 pub(crate) struct Arrival {
@@ -36,26 +47,26 @@ pub(crate) enum Entry {
 
 /// What a slot's socket has to do next.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Output {
+pub(crate) enum Output<F = Bytes> {
     /// Send this.
     Frame(RelayFrame),
-    /// Send these bytes of the peer: a whole data frame.
-    Data(Bytes),
+    /// Send this whole data frame of the peer.
+    Data(F),
     /// Say why, if there is something to say, and close the socket.
     End(Option<EndReason>),
 }
 
-pub(crate) struct Mailbox {
-    born: Instant,
-    last_data: Option<Instant>,
+pub(crate) struct Mailbox<F> {
+    born: Time,
+    last_data: Option<Time>,
     /// When the second slot was claimed, until its device has sent a data frame.
-    claimed_at: Option<Instant>,
+    claimed_at: Option<Time>,
     frames: u32,
     ending: Option<Ending>,
     /// The socket that had the second slot when the slot was last freed.
     freed: Option<ConnectionId>,
-    first: Side,
-    second: Side,
+    first: Side<F>,
+    second: Side<F>,
 }
 
 #[derive(Clone, Copy)]
@@ -65,15 +76,14 @@ enum Ending {
 }
 
 /// A slot, what its device sent, and what its device still has to be told.
-#[derive(Default)]
-struct Side {
+struct Side<F> {
     /// `None`: the slot is free.
     token: Option<TokenHash>,
     connection: Option<ConnectionId>,
     network: Option<NetworkPrefix>,
     settled: bool,
     closed: Option<CloseReason>,
-    sent: Sent,
+    sent: Sent<F>,
     /// How many of the peer's frames were handed to this slot's socket.
     delivered: u32,
     notices: Notices,
@@ -82,12 +92,11 @@ struct Side {
 }
 
 /// One direction.
-#[derive(Default)]
-struct Sent {
+struct Sent<F> {
     /// Frames accepted: the number that the next one must have.
     count: u32,
     /// The last of them: those that the peer may still need.
-    stored: VecDeque<Bytes>,
+    stored: VecDeque<F>,
     bytes: usize,
     /// How many the device that now has the other slot acknowledged.
     acked: u32,
@@ -117,8 +126,8 @@ impl Arrival {
     }
 }
 
-impl Mailbox {
-    pub(crate) fn new(now: Instant) -> Self {
+impl<F: Frame> Mailbox<F> {
+    pub(crate) fn new(now: Time) -> Self {
         Self {
             born: now,
             last_data: None,
@@ -132,7 +141,7 @@ impl Mailbox {
     }
 
     /// A device opens or claims: its own slot again if its token is known, else the free one. `id` goes into the answer.
-    pub(crate) fn join(&mut self, now: Instant, config: &Config, id: MailboxId, arrival: Arrival) -> Entry {
+    pub(crate) fn join(&mut self, now: Time, config: &Config, id: MailboxId, arrival: Arrival) -> Entry {
         let slot = if let Some(slot) = self.slot_of(&arrival.token) {
             slot
         } else if self.first.token.is_none() {
@@ -164,7 +173,7 @@ impl Mailbox {
     /// slot, or less than the device acknowledged (those frames are gone).
     pub(crate) fn resume(
         &mut self,
-        now: Instant,
+        now: Time,
         config: &Config,
         arrival: Arrival,
         received: u32,
@@ -197,11 +206,11 @@ impl Mailbox {
     /// `Limit` for more frames than the window or the mailbox takes.
     pub(crate) fn data(
         &mut self,
-        now: Instant,
+        now: Time,
         config: &Config,
         seat: (Slot, ConnectionId),
         header: DataHeader,
-        frame: Bytes,
+        frame: F,
     ) -> Result<(), ErrorCode> {
         let slot = seat.0;
         if !self.is_seated(seat) {
@@ -283,7 +292,7 @@ impl Mailbox {
     }
 
     /// Does what is due at this time. See [`Mailbox::next_deadline`].
-    pub(crate) fn on_time(&mut self, now: Instant, config: &Config) {
+    pub(crate) fn on_time(&mut self, now: Time, config: &Config) {
         if now >= self.ends_at(config) {
             self.end(EndReason::Expired);
         } else if self.claim_ends_at(config).is_some_and(|at| now >= at) {
@@ -292,13 +301,13 @@ impl Mailbox {
     }
 
     /// When [`Mailbox::on_time`] has to be called next. It may move: later without notice, earlier only by a join.
-    pub(crate) fn next_deadline(&self, config: &Config) -> Instant {
+    pub(crate) fn next_deadline(&self, config: &Config) -> Time {
         let end = self.ends_at(config);
         self.claim_ends_at(config).map_or(end, |claim| claim.min(end))
     }
 
     /// What the socket of this seat has to send next, if anything. Each is returned once.
-    pub(crate) fn poll_output(&mut self, seat: (Slot, ConnectionId)) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self, seat: (Slot, ConnectionId)) -> Option<Output<F>> {
         match self.ending {
             Some(Ending::Closed) => return Some(Output::End(None)),
             Some(Ending::Because(reason)) => return Some(Output::End(Some(reason))),
@@ -345,7 +354,7 @@ impl Mailbox {
     }
 
     /// The slots whose sockets have to poll again, each reported once.
-    pub(crate) fn take_woken(&mut self) -> impl Iterator<Item = Slot> + use<> {
+    pub(crate) fn take_woken(&mut self) -> impl Iterator<Item = Slot> + use<F> {
         let (first, second) = (take(&mut self.first.woken), take(&mut self.second.woken));
         first.then_some(Slot::First).into_iter().chain(second.then_some(Slot::Second))
     }
@@ -361,22 +370,22 @@ impl Mailbox {
     }
 
     /// How long the mailbox still lives, as devices are told.
-    pub(crate) fn lifetime(&self, now: Instant, config: &Config) -> Lifetime {
+    pub(crate) fn lifetime(&self, now: Time, config: &Config) -> Lifetime {
         let ms = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         Lifetime {
-            remaining_ms: ms(self.ends_at(config).saturating_duration_since(now)),
+            remaining_ms: ms(self.ends_at(config).since(now)),
             linger_ms: ms(config.mailbox_linger),
-            max_ms: ms((self.born + config.mailbox_max_lifetime).saturating_duration_since(now)),
+            max_ms: ms((self.born + config.mailbox_max_lifetime).since(now)),
         }
     }
 
-    fn ends_at(&self, config: &Config) -> Instant {
+    fn ends_at(&self, config: &Config) -> Time {
         let normal = self.born + config.mailbox_lifetime;
         let end = self.last_data.map_or(normal, |last| normal.max(last + config.mailbox_linger));
         end.min(self.born + config.mailbox_max_lifetime)
     }
 
-    fn claim_ends_at(&self, config: &Config) -> Option<Instant> {
+    fn claim_ends_at(&self, config: &Config) -> Option<Time> {
         let claimed_at = self.claimed_at.filter(|_| self.second.closed.is_none())?;
         Some(claimed_at + config.claim_timeout)
     }
@@ -479,14 +488,14 @@ impl Mailbox {
         self.side(slot).connection == Some(connection)
     }
 
-    fn side(&self, slot: Slot) -> &Side {
+    fn side(&self, slot: Slot) -> &Side<F> {
         match slot {
             Slot::First => &self.first,
             Slot::Second => &self.second,
         }
     }
 
-    fn side_mut(&mut self, slot: Slot) -> &mut Side {
+    fn side_mut(&mut self, slot: Slot) -> &mut Side<F> {
         match slot {
             Slot::First => &mut self.first,
             Slot::Second => &mut self.second,
@@ -494,7 +503,7 @@ impl Mailbox {
     }
 }
 
-impl Side {
+impl<F> Side<F> {
     fn has(&self, token: &TokenHash) -> bool {
         self.token.as_ref().is_some_and(|own| own.0.ct_eq(&token.0).into())
     }
@@ -509,14 +518,14 @@ impl Side {
     }
 }
 
-impl Sent {
+impl<F: Frame> Sent<F> {
     /// The number of the oldest frame that is still here.
     fn first_stored(&self) -> u32 {
         let stored = u32::try_from(self.stored.len()).unwrap_or(u32::MAX);
         self.count.saturating_sub(stored)
     }
 
-    fn get(&self, number: u32) -> Option<&Bytes> {
+    fn get(&self, number: u32) -> Option<&F> {
         let index = number.checked_sub(self.first_stored())?;
         self.stored.get(usize::try_from(index).ok()?)
     }
@@ -531,6 +540,34 @@ impl Sent {
     fn discard(&mut self) {
         self.stored = VecDeque::new();
         self.bytes = 0;
+    }
+}
+
+impl<F> Default for Side<F> {
+    fn default() -> Self {
+        Self {
+            token: None,
+            connection: None,
+            network: None,
+            settled: false,
+            closed: None,
+            sent: Sent::default(),
+            delivered: 0,
+            notices: Notices::default(),
+            woken: false,
+        }
+    }
+}
+
+impl<F> Default for Sent<F> {
+    fn default() -> Self {
+        Self { count: 0, stored: VecDeque::new(), bytes: 0, acked: 0, credited: 0 }
+    }
+}
+
+impl Frame for Bytes {
+    fn len(&self) -> usize {
+        Bytes::len(self)
     }
 }
 

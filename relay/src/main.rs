@@ -2,7 +2,7 @@
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
-use handfast_relay::{Config, Relay};
+use handfast_relay::{Config, Relay, StoreUrl};
 use handfast_wire::limits;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -110,6 +110,10 @@ struct Serve {
     #[arg(long, value_name = "SECONDS", env = "HANDFAST_RELAY_DRAIN_SECONDS", default_value_t = Config::default().drain_time.as_secs())]
     drain_seconds: u64,
 
+    /// Share mailboxes with other relays through this Valkey or Redis: redis://HOST:PORT or rediss://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "HANDFAST_RELAY_STORE")]
+    store: Option<StoreUrl>,
+
     /// Never say whether two devices come from the same network. Needed behind a proxy, whose address all share.
     #[arg(long, env = "HANDFAST_RELAY_NO_NETWORK_HINT")]
     no_network_hint: bool,
@@ -207,6 +211,7 @@ impl Serve {
             idle_timeout: seconds(self.idle_timeout),
             write_timeout: seconds(self.write_timeout),
             drain_time: seconds(self.drain_seconds),
+            store: self.store.clone(),
             network_hint: !self.no_network_hint,
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::store::Store;
 use crate::{Config, connection};
-use handfast_wire::EndReason;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 /// How many connections over the limit are told so at the same time. Any more are dropped without a word.
@@ -54,7 +53,7 @@ pub struct Stats {
 }
 
 struct Shared {
-    store: Arc<Store>,
+    store: Store,
     /// One permit for each connection there may be.
     places: Arc<Semaphore>,
     /// One permit for each connection over the limit that may be told so.
@@ -66,16 +65,19 @@ struct Shared {
 impl Relay {
     /// Listens on `address`; port 0 takes any free port.
     ///
-    /// Fails if the address cannot be had, and with `InvalidInput` if the configuration contradicts itself.
+    /// Fails if the address cannot be had or the shared store does not answer, and with `InvalidInput` if the
+    /// configuration contradicts itself.
     pub async fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         config.check()?;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        let places = config.max_connections;
+        let store = Store::open(config).await?;
         let shared = Shared {
-            places: Arc::new(Semaphore::new(config.max_connections)),
+            places: Arc::new(Semaphore::new(places)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             over: watch::Sender::new(false),
-            store: Store::new(config),
+            store,
         };
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }
@@ -95,7 +97,7 @@ impl Relay {
         };
         tokio::select! {
             () = accept(&self.listener, shared) => {}
-            () = shared.store.run_timers() => {}
+            () = shared.store.run() => {}
             () = end => {}
         }
         drop(self.listener);
@@ -103,6 +105,7 @@ impl Relay {
         if timeout(LAST_WORDS, shared.over.closed()).await.is_err() {
             info!(connections = shared.stats().connections, "stopped with connections still open");
         }
+        shared.store.settled().await;
     }
 
     /// Runs the relay in a task of the current tokio runtime.
@@ -136,14 +139,10 @@ impl RelayHandle {
 
 async fn drain(store: &Store) {
     let drain_time = store.config().drain_time;
-    let gone_at = Instant::now() + drain_time;
     info!(mailboxes = store.mailboxes(), seconds = drain_time.as_secs(), "draining");
-    store.drain(gone_at.into_std());
-    tokio::select! {
-        () = store.drained() => {}
-        () = sleep_until(gone_at) => {}
-    }
-    store.end_all(EndReason::ShuttingDown);
+    // Late or not, what follows is the same.
+    let _ = timeout(drain_time, store.drain(drain_time)).await;
+    store.stop();
 }
 
 /// Never returns: a connection that cannot be accepted must not take the relay down.
@@ -166,7 +165,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
-    let store = Arc::clone(&shared.store);
+    let store = shared.store.clone();
     let over = shared.over.subscribe();
     if let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
         tokio::spawn(async move {

@@ -3,17 +3,17 @@
 use super::*;
 use handfast_wire::{ClientFrame, Data};
 
-const A: ConnectionId = 1;
-const B: ConnectionId = 2;
-const C: ConnectionId = 3;
+const A: ConnectionId = connection(1);
+const B: ConnectionId = connection(2);
+const C: ConnectionId = connection(3);
 const FIRST: (Slot, ConnectionId) = (Slot::First, A);
 const SECOND: (Slot, ConnectionId) = (Slot::Second, B);
 
 /// A mailbox with a clock that only the test moves.
 struct Bench {
-    mailbox: Mailbox,
+    mailbox: Mailbox<Bytes>,
     config: Config,
-    now: Instant,
+    now: Time,
 }
 
 impl Bench {
@@ -23,7 +23,7 @@ impl Bench {
     }
 
     fn with(config: Config) -> Self {
-        let now = Instant::now();
+        let now = Time(1_000_000);
         let mut bench = Self { mailbox: Mailbox::new(now), config, now };
         assert_eq!(bench.join(1, A).slot, Slot::First);
         bench
@@ -102,11 +102,15 @@ impl Bench {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now += time;
+        self.now = self.now + time;
         while !self.mailbox.is_over() && self.mailbox.next_deadline(&self.config) <= self.now {
             self.mailbox.on_time(self.now, &self.config);
         }
     }
+}
+
+const fn connection(number: u64) -> ConnectionId {
+    ConnectionId { node: 0, number }
 }
 
 fn arrival(token: u8, connection: ConnectionId) -> Arrival {
@@ -343,7 +347,7 @@ fn a_repeated_claim_is_the_same_slot() {
     let joined = bench.join(2, C);
     assert_eq!((joined.slot, joined.received), (Slot::Second, 1));
     assert_eq!(bench.numbers((Slot::Second, C)), [1, 2]);
-    assert_eq!(bench.join(1, 4).slot, Slot::First);
+    assert_eq!(bench.join(1, connection(4)).slot, Slot::First);
 }
 
 #[test]
@@ -443,7 +447,7 @@ fn coming_back_does_not_restart_the_claim_timer() {
     bench.resume(2, C, 0).unwrap();
     bench.pass(5 * SECOND_TIME);
     assert_eq!(bench.outputs((Slot::Second, C)), ended(EndReason::ClaimTimedOut));
-    assert_eq!(bench.resume(2, 4, 0), Err(ErrorCode::BadToken));
+    assert_eq!(bench.resume(2, connection(4), 0), Err(ErrorCode::BadToken));
 }
 
 #[test]
@@ -537,7 +541,7 @@ fn leaving_is_told_last_and_coming_back_unsays_it() {
     assert_eq!(data_number(&outputs[0]), Some(0));
     assert_eq!(outputs[1..], [told(RelayFrame::PeerLeft)]);
 
-    for connection in 3..100 {
+    for connection in (3..100).map(connection) {
         bench.resume(2, connection, 0).unwrap();
         bench.mailbox.detach((Slot::Second, connection));
     }

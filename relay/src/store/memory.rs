@@ -1,35 +1,32 @@
-//! All mailboxes of one process: their names, their timers, and the byte budget that they share.
+//! The store of one process: everything in memory.
 //!
-//! Connections see only [`Store`] and [`Seat`]. Locks: the registry first, then one mailbox; neither is held across
-//! an await or a system call.
+//! Locks: the registry first, then one mailbox; neither is held across an await or a system call.
 
+use super::{NAMEPLATE_DRAWS, draining, error, limit, random_nameplate};
 use crate::Config;
 use crate::log_key::LogKey;
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox, Output};
 use crate::network::NetworkPrefix;
+use crate::time::Time;
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, DataHeader, EndReason, ErrorCode, LimitKind, MailboxId, Nameplate, RelayFrame,
     ResumeToken, Slot,
 };
-use rand::{Rng, RngExt};
+use rand::Rng;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Bytes;
 use tracing::debug;
 
-/// When a device that met a full relay should try again. Mailboxes end all the time, so soon.
-const RETRY_AFTER_MS: u32 = 5_000;
-
-/// How often an unused nameplate is drawn before the relay says that it is full. With half of them in use, this fails
-/// once in 2^32 times.
-const NAMEPLATE_DRAWS: usize = 32;
-
-pub(crate) struct Store {
+pub(crate) struct Memory {
     config: Config,
+    /// When its clock began.
+    start: Instant,
     registry: Mutex<Registry>,
     queued_bytes: AtomicUsize,
     last_connection: AtomicU64,
@@ -42,7 +39,7 @@ pub(crate) struct Store {
 
 /// One connection's place in one mailbox. Dropping it tells the peer that the device has left.
 pub(crate) struct Seat {
-    store: Arc<Store>,
+    store: Arc<Memory>,
     mailbox: Arc<SharedMailbox>,
     id: MailboxId,
     slot: Slot,
@@ -54,29 +51,30 @@ struct Registry {
     mailboxes: HashMap<MailboxId, Entered>,
     nameplates: HashMap<Nameplate, MailboxId>,
     /// Every mailbox once, by when it has to be looked at.
-    deadlines: BTreeSet<(Instant, [u8; 16])>,
+    deadlines: BTreeSet<(Time, [u8; 16])>,
     /// Set while draining: when the relay will be gone.
-    draining: Option<Instant>,
+    draining: Option<Time>,
 }
 
 struct Entered {
     mailbox: Arc<SharedMailbox>,
     nameplate: Option<Nameplate>,
-    deadline: Instant,
+    deadline: Time,
 }
 
 struct SharedMailbox(Mutex<Locked>);
 
 struct Locked {
-    mailbox: Mailbox,
+    mailbox: Mailbox<Bytes>,
     first: Option<Waker>,
     second: Option<Waker>,
 }
 
-impl Store {
+impl Memory {
     pub(crate) fn new(config: Config) -> Arc<Self> {
         Arc::new(Self {
             config,
+            start: Instant::now(),
             registry: Mutex::default(),
             queued_bytes: AtomicUsize::new(0),
             last_connection: AtomicU64::new(0),
@@ -104,8 +102,9 @@ impl Store {
         first: &ClientFrame,
         network: Option<NetworkPrefix>,
     ) -> Result<(Seat, RelayFrame), RelayFrame> {
-        let now = now();
-        let connection = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.now();
+        let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        let connection = ConnectionId { node: 0, number };
         let arrival = |token: &ResumeToken| Arrival::new(token, connection, network);
         // Hashes the token before it takes the lock.
         match first {
@@ -119,16 +118,16 @@ impl Store {
         }
     }
 
-    /// From now on no mailbox is created. `gone_at` is when the relay stops.
-    pub(crate) fn drain(&self, gone_at: Instant) {
+    /// From now on no mailbox is created. `left` is how long the relay still works.
+    pub(crate) fn drain(&self, left: Duration) {
         let mut registry = self.registry();
-        registry.draining = Some(gone_at);
+        registry.draining = Some(self.now() + left);
         if registry.mailboxes.is_empty() {
             self.emptied.notify_one();
         }
     }
 
-    /// After [`Store::drain`]: returns once there is no mailbox left.
+    /// After [`Memory::drain`]: returns once there is no mailbox left.
     pub(crate) async fn drained(&self) {
         self.emptied.notified().await;
     }
@@ -152,18 +151,18 @@ impl Store {
             let next = self.registry().deadlines.first().map(|(at, _)| *at);
             let due = async {
                 match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    Some(at) => sleep_until(self.start + at.since(Time(0))).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = due => self.on_time(now()),
+                () = due => self.on_time(self.now()),
                 () = self.earlier_deadline.notified() => {}
             }
         }
     }
 
-    fn on_time(&self, now: Instant) {
+    fn on_time(&self, now: Time) {
         let mut registry = self.registry();
         while registry.deadlines.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = registry.deadlines.pop_first() else { return };
@@ -183,7 +182,7 @@ impl Store {
         }
     }
 
-    fn allocate(self: &Arc<Self>, now: Instant, connection: u64, arrival: Arrival) -> Answer {
+    fn allocate(self: &Arc<Self>, now: Time, connection: ConnectionId, arrival: Arrival) -> Answer {
         let mut registry = self.registry();
         let nameplate = registry.unused_nameplate().ok_or_else(|| limit(LimitKind::Mailboxes))?;
         let mut id = MailboxId([0; 16]);
@@ -194,7 +193,7 @@ impl Store {
         Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime }))
     }
 
-    fn open(self: &Arc<Self>, now: Instant, connection: u64, id: MailboxId, arrival: Arrival) -> Answer {
+    fn open(self: &Arc<Self>, now: Time, connection: ConnectionId, id: MailboxId, arrival: Arrival) -> Answer {
         let mut registry = self.registry();
         let mailbox = match self.find(&mut registry, id) {
             Some(mailbox) => mailbox,
@@ -203,7 +202,7 @@ impl Store {
         self.join(&mut registry, now, connection, id, &mailbox, arrival)
     }
 
-    fn claim(self: &Arc<Self>, now: Instant, connection: u64, nameplate: Nameplate, arrival: Arrival) -> Answer {
+    fn claim(self: &Arc<Self>, now: Time, connection: ConnectionId, nameplate: Nameplate, arrival: Arrival) -> Answer {
         let mut registry = self.registry();
         let id = registry.nameplates.get(&nameplate).copied();
         let (id, mailbox) = id
@@ -214,7 +213,7 @@ impl Store {
 
     fn resume(
         self: &Arc<Self>,
-        now: Instant,
+        now: Time,
         connection: ConnectionId,
         id: MailboxId,
         arrival: Arrival,
@@ -229,7 +228,7 @@ impl Store {
     fn join(
         self: &Arc<Self>,
         registry: &mut Registry,
-        now: Instant,
+        now: Time,
         connection: ConnectionId,
         id: MailboxId,
         mailbox: &Arc<SharedMailbox>,
@@ -250,8 +249,14 @@ impl Store {
         }
     }
 
-    fn seat(self: &Arc<Self>, mailbox: &Arc<SharedMailbox>, id: MailboxId, slot: Slot, connection: u64) -> Seat {
-        debug!(mailbox = %self.log_key.tag(id), ?slot, connection, "seated");
+    fn seat(
+        self: &Arc<Self>,
+        mailbox: &Arc<SharedMailbox>,
+        id: MailboxId,
+        slot: Slot,
+        connection: ConnectionId,
+    ) -> Seat {
+        debug!(mailbox = %self.log_key.tag(id), ?slot, connection = connection.number, "seated");
         Seat { store: Arc::clone(self), mailbox: Arc::clone(mailbox), id, slot, connection }
     }
 
@@ -268,14 +273,12 @@ impl Store {
     fn create(
         &self,
         registry: &mut Registry,
-        now: Instant,
+        now: Time,
         id: MailboxId,
         nameplate: Option<Nameplate>,
     ) -> Result<Arc<SharedMailbox>, RelayFrame> {
         if let Some(gone_at) = registry.draining {
-            let left = gone_at.saturating_duration_since(now).as_millis();
-            let retry_after_ms = u32::try_from(left).unwrap_or(u32::MAX);
-            return Err(RelayFrame::Error { code: ErrorCode::Draining, retry_after_ms });
+            return Err(draining(gone_at.since(now)));
         }
         if registry.mailboxes.len() >= self.config.max_mailboxes {
             return Err(limit(LimitKind::Mailboxes));
@@ -310,7 +313,7 @@ impl Store {
 
     /// Runs one step of a mailbox, settles the byte budget, of which the caller has already taken `reserved`, and
     /// wakes the sockets that have something to send.
-    fn step<R>(&self, mailbox: &SharedMailbox, reserved: usize, step: impl FnOnce(&mut Mailbox) -> R) -> R {
+    fn step<R>(&self, mailbox: &SharedMailbox, reserved: usize, step: impl FnOnce(&mut Mailbox<Bytes>) -> R) -> R {
         let mut wakers = [None, None];
         let mut locked = mailbox.lock();
         let before = locked.mailbox.stored_bytes() + reserved;
@@ -327,6 +330,11 @@ impl Store {
     fn reserve(&self, bytes: usize) -> bool {
         let fits = |queued: usize| queued.checked_add(bytes).filter(|sum| *sum <= self.config.max_queued_bytes);
         self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// Tokio's clock, which tests can stop.
+    fn now(&self) -> Time {
+        Time(0) + self.start.elapsed()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -347,7 +355,9 @@ impl Seat {
         // The copy lets go of the socket's read buffer, so that what is stored is what was counted.
         let (len, frame) = (frame.len(), Bytes::copy_from_slice(frame));
         self.store
-            .step(&self.mailbox, len, |mailbox| mailbox.data(now(), &self.store.config, self.key(), header, frame))
+            .step(&self.mailbox, len, |mailbox| {
+                mailbox.data(self.store.now(), &self.store.config, self.key(), header, frame)
+            })
             .map_err(error)
     }
 
@@ -393,14 +403,13 @@ impl Drop for Seat {
 
 impl Registry {
     fn unused_nameplate(&self) -> Option<Nameplate> {
-        let mut rng = rand::rng();
         (0..NAMEPLATE_DRAWS)
-            .filter_map(|_| Nameplate::new(rng.random_range(0..Nameplate::COUNT)).ok())
+            .filter_map(|_| random_nameplate())
             .find(|nameplate| !self.nameplates.contains_key(nameplate))
     }
 
     /// Whether this is now the earliest of all deadlines.
-    fn set_deadline(&mut self, id: MailboxId, deadline: Instant) -> bool {
+    fn set_deadline(&mut self, id: MailboxId, deadline: Time) -> bool {
         let Some(entered) = self.mailboxes.get_mut(&id) else { return false };
         self.deadlines.remove(&(entered.deadline, id.0));
         entered.deadline = deadline;
@@ -425,19 +434,3 @@ impl Locked {
 }
 
 type Answer = Result<(Seat, RelayFrame), RelayFrame>;
-
-/// Tokio's clock, which tests can stop.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// The refusal for `code`. For a limit of the whole relay it says when to come back.
-pub(crate) fn error(code: ErrorCode) -> RelayFrame {
-    let passes =
-        matches!(code, ErrorCode::Limit(LimitKind::Connections | LimitKind::Mailboxes | LimitKind::QueuedBytes));
-    RelayFrame::Error { code, retry_after_ms: if passes { RETRY_AFTER_MS } else { 0 } }
-}
-
-fn limit(kind: LimitKind) -> RelayFrame {
-    error(ErrorCode::Limit(kind))
-}

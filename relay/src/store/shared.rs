@@ -1,0 +1,1 @@
+//! Mailboxes that several nodes share.

@@ -17,6 +17,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio_tungstenite::tungstenite::Bytes;
 
+#[cfg(feature = "redis")]
+pub(crate) mod snapshot;
+
 /// Tells one socket from another, also from an earlier one in the same slot, and says which node it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId {
@@ -31,6 +34,7 @@ pub(crate) trait Frame: Clone {
 }
 
 /// A device that asks for a slot.
+#[derive(Clone)]
 pub(crate) struct Arrival {
     token: TokenHash,
     connection: ConnectionId,
@@ -118,11 +122,17 @@ enum Presence {
     Left,
 }
 
+#[derive(Clone)]
 struct TokenHash([u8; 32]);
 
 impl Arrival {
     pub(crate) fn new(token: &ResumeToken, connection: ConnectionId, network: Option<NetworkPrefix>) -> Self {
         Self { token: TokenHash(Sha256::digest(token.0).into()), connection, network }
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn connection(&self) -> ConnectionId {
+        self.connection
     }
 }
 
@@ -300,6 +310,14 @@ impl<F: Frame> Mailbox<F> {
         }
     }
 
+    /// Does all that was due by now: nobody looked at this mailbox for a while.
+    #[cfg(feature = "redis")]
+    pub(crate) fn catch_up(&mut self, now: Time, config: &Config) {
+        while !self.is_over() && self.next_deadline(config) <= now {
+            self.on_time(now, config);
+        }
+    }
+
     /// When [`Mailbox::on_time`] has to be called next. It may move: later without notice, earlier only by a join.
     pub(crate) fn next_deadline(&self, config: &Config) -> Time {
         let end = self.ends_at(config);
@@ -362,6 +380,48 @@ impl<F: Frame> Mailbox<F> {
     /// Whether the mailbox is over and only waits for its sockets to notice.
     pub(crate) fn is_over(&self) -> bool {
         self.ending.is_some()
+    }
+
+    /// The socket that has this slot.
+    #[cfg(feature = "redis")]
+    pub(crate) fn connection(&self, slot: Slot) -> Option<ConnectionId> {
+        self.side(slot).connection
+    }
+
+    /// The socket that had the second slot when the slot was last freed.
+    #[cfg(feature = "redis")]
+    pub(crate) fn freed(&self) -> Option<ConnectionId> {
+        self.freed
+    }
+
+    /// Frames of this slot that the other may still need, oldest first.
+    #[cfg(feature = "redis")]
+    pub(crate) fn kept(&self, slot: Slot) -> &VecDeque<F> {
+        &self.side(slot).sent.stored
+    }
+
+    /// The same, to take their bytes out.
+    #[cfg(feature = "redis")]
+    pub(crate) fn kept_mut(&mut self, slot: Slot) -> &mut VecDeque<F> {
+        &mut self.side_mut(slot).sent.stored
+    }
+
+    /// Whether both devices have said that they are settled.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.first.settled && self.second.settled
+    }
+
+    /// The minute of the store's clock in which the mailbox is over at the latest.
+    #[cfg(feature = "redis")]
+    pub(crate) fn last_minute(&self, config: &Config) -> u64 {
+        (self.born + config.mailbox_max_lifetime).0 / 60_000
+    }
+
+    /// When the mailbox ends if nothing more happens.
+    #[cfg(feature = "redis")]
+    pub(crate) fn next_end(&self, config: &Config) -> Time {
+        self.ends_at(config)
     }
 
     /// Bytes of all stored frames.
@@ -571,7 +631,7 @@ impl Frame for Bytes {
     }
 }
 
-fn other(slot: Slot) -> Slot {
+pub(crate) fn other(slot: Slot) -> Slot {
     match slot {
         Slot::First => Slot::Second,
         Slot::Second => Slot::First,

@@ -210,7 +210,8 @@ impl Flags {
 }
 
 impl CloseReason {
-    pub(crate) fn code(self) -> u8 {
+    /// Its one byte in a frame.
+    pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Cancelled => 1,
@@ -220,7 +221,8 @@ impl CloseReason {
         }
     }
 
-    pub(crate) fn from_code(code: u8) -> Result<Self, DecodeError> {
+    /// The reason with this byte; an error for any other byte.
+    pub fn from_code(code: u8) -> Result<Self, DecodeError> {
         Ok(match code {
             0 => Self::Done,
             1 => Self::Cancelled,

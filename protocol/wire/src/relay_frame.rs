@@ -276,11 +276,13 @@ impl Lifetime {
 macro_rules! codes {
     ($type:ident, $field:literal, $($variant:ident = $code:literal),+ $(,)?) => {
         impl $type {
-            pub(crate) fn code(self) -> u8 {
+            /// Its one byte in a frame.
+            pub fn code(self) -> u8 {
                 match self { $(Self::$variant => $code),+ }
             }
 
-            pub(crate) fn from_code(code: u8) -> Result<Self, DecodeError> {
+            /// The value with this byte; an error for any other byte.
+            pub fn from_code(code: u8) -> Result<Self, DecodeError> {
                 match code {
                     $($code => Ok(Self::$variant),)+
                     _ => Err(DecodeError::BadValue($field)),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod nodes;
+
 use futures_util::{SinkExt, StreamExt};
 use handfast_relay::{Config, Relay, RelayHandle, Stats};
 use handfast_wire::{
@@ -127,6 +129,28 @@ impl Device {
         match self.recv().await {
             RelayFrame::Data(data) => assert_eq!((data.seq, data.payload.as_slice()), (seq, payload)),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next payload and its number, whatever else is said before.
+    pub async fn next_data(&mut self) -> (u32, Vec<u8>) {
+        loop {
+            match self.recv().await {
+                RelayFrame::Data(data) => return (data.seq, data.payload),
+                RelayFrame::Ack(_) | RelayFrame::PeerJoined { .. } | RelayFrame::PeerLeft => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Reads until its peer has acknowledged so many frames.
+    pub async fn until_acked(&mut self, count: u32) {
+        loop {
+            match self.recv().await {
+                RelayFrame::Ack(Ack { ack, .. }) if ack == count => return,
+                RelayFrame::Ack(_) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 

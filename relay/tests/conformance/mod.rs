@@ -1,20 +1,18 @@
-//! What two devices and a stranger see of a mailbox, over real sockets.
+//! What two devices and a stranger see of a mailbox, over real sockets: the same whatever the store is and however many
+//! nodes share it. Each `addr()` is the next node, so that devices meet and come back across nodes.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
-
-use common::{A, B, C, Device, ID, relay, relay_with, until, until_empty};
+use crate::common::{A, B, C, Device, ID};
+use crate::nodes;
 use handfast_relay::Config;
 use handfast_wire::{
-    Ack, ClientFrame, CloseReason, EndReason, ErrorCode, Flags, Lifetime, MailboxId, Nameplate, Network, PeerState,
-    RelayFrame, Slot, limits,
+    Ack, ClientFrame, CloseReason, EndReason, ErrorCode, Flags, Lifetime, LimitKind, MailboxId, Nameplate, Network,
+    PeerState, RelayFrame, Slot, limits,
 };
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_whole_exchange_by_nameplate() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, nameplate, mailbox) = Device::allocate(relay.addr()).await;
     first.data(0, 0, b"offer").await;
     let (mut second, joined) = Device::claim(relay.addr(), nameplate, B).await;
@@ -29,7 +27,7 @@ async fn a_whole_exchange_by_nameplate() {
     }
     first.ack(1).await;
     assert_eq!(second.recv().await, RelayFrame::Ack(Ack { ack: 1, flags: Flags::NONE }));
-    assert_eq!(relay.stats().queued_bytes, 0);
+    relay.until_no_bytes_are_stored().await;
 
     first.data(1, 1, b"last").await;
     first.close(CloseReason::Done).await;
@@ -38,12 +36,12 @@ async fn a_whole_exchange_by_nameplate() {
     assert_eq!(second.recv().await, RelayFrame::PeerClosed { reason: CloseReason::Done });
     second.close(CloseReason::Done).await;
     second.expect_end().await;
-    until_empty(&relay).await;
+    relay.until_empty().await;
 }
 
 #[tokio::test]
 async fn a_whole_exchange_by_id() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, joined) = Device::open(relay.addr(), ID, A).await;
     assert_eq!((joined.mailbox, joined.slot), (ID, Slot::First));
     assert_eq!((joined.peer, joined.network), (PeerState::Absent, Network::Unknown));
@@ -56,7 +54,7 @@ async fn a_whole_exchange_by_id() {
 
 #[tokio::test]
 async fn devices_are_told_how_long_a_mailbox_lives() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (_first, answer) = Device::ask(relay.addr(), ClientFrame::Allocate { token: A }).await;
     let RelayFrame::Allocated { mailbox, lifetime, .. } = answer else { panic!("{answer:?}") };
     let check = |lifetime: Lifetime| {
@@ -73,7 +71,7 @@ async fn devices_are_told_how_long_a_mailbox_lives() {
 
 #[tokio::test]
 async fn nameplates_and_ids_do_not_repeat() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let mut seen = std::collections::HashSet::new();
     let mut devices = Vec::new();
     for _ in 0..50 {
@@ -86,7 +84,7 @@ async fn nameplates_and_ids_do_not_repeat() {
 
 #[tokio::test]
 async fn an_unknown_nameplate_is_refused_and_a_used_one_is_unknown() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let claim = ClientFrame::Claim { nameplate: Nameplate::new(1).unwrap(), token: B };
     let mut stranger = Device::connect(relay.addr()).await;
     stranger.send(claim).await;
@@ -98,12 +96,12 @@ async fn an_unknown_nameplate_is_refused_and_a_used_one_is_unknown() {
     let mut late = Device::connect(relay.addr()).await;
     late.send(ClientFrame::Claim { nameplate, token: B }).await;
     late.expect_refusal(ErrorCode::NoSuchNameplate).await;
-    until_empty(&relay).await;
+    relay.until_empty().await;
 }
 
 #[tokio::test]
 async fn a_third_device_ends_an_unsettled_run_for_all_three() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, nameplate, mailbox) = Device::allocate(relay.addr()).await;
     let (mut second, _) = Device::claim(relay.addr(), nameplate, B).await;
     first.recv().await;
@@ -112,7 +110,7 @@ async fn a_third_device_ends_an_unsettled_run_for_all_three() {
     for device in [&mut first, &mut second, &mut third] {
         device.expect_ended(EndReason::Crowded).await;
     }
-    until_empty(&relay).await;
+    relay.until_empty().await;
     let mut late = Device::connect(relay.addr()).await;
     late.send(ClientFrame::Resume { mailbox, token: A, received: 0 }).await;
     late.expect_refusal(ErrorCode::NoSuchMailbox).await;
@@ -120,7 +118,7 @@ async fn a_third_device_ends_an_unsettled_run_for_all_three() {
 
 #[tokio::test]
 async fn a_third_device_is_refused_once_both_have_settled() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
     first.settle().await;
     second.settle().await;
@@ -138,7 +136,7 @@ async fn a_third_device_is_refused_once_both_have_settled() {
 #[tokio::test]
 async fn a_dropped_device_resumes_where_it_was() {
     for received in 0..=3 {
-        let relay = relay().await;
+        let relay = nodes(Config::default()).await;
         let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
         second.data(0, 0, b"from second").await;
         for seq in 0..3 {
@@ -170,15 +168,14 @@ async fn a_dropped_device_resumes_where_it_was() {
 
 #[tokio::test]
 async fn both_devices_may_be_away_at_once() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, second, mailbox) = Device::pair(relay.addr()).await;
     drop(second);
     assert_eq!(first.recv().await, RelayFrame::PeerLeft);
     first.data(0, 0, b"kept").await;
     first.synced().await;
     drop(first);
-    until(&relay, |stats| stats.connections == 0).await;
-    assert_eq!(relay.stats().mailboxes, 1);
+    relay.until_unconnected().await;
 
     let (mut second, answer) = Device::resume(relay.addr(), mailbox, B, 0).await;
     assert!(matches!(answer, RelayFrame::Resumed { peer: PeerState::Away, .. }), "{answer:?}");
@@ -189,7 +186,7 @@ async fn both_devices_may_be_away_at_once() {
 
 #[tokio::test]
 async fn resume_needs_a_live_mailbox_and_the_right_token() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (_first, _second, mailbox) = Device::pair(relay.addr()).await;
     for (mailbox, token, code) in [(mailbox, C, ErrorCode::BadToken), (MailboxId([0; 16]), A, ErrorCode::NoSuchMailbox)]
     {
@@ -204,7 +201,7 @@ async fn resume_needs_a_live_mailbox_and_the_right_token() {
 
 #[tokio::test]
 async fn a_resumed_slot_leaves_the_old_socket() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
     let (mut newer, _) = Device::resume(relay.addr(), mailbox, A, 0).await;
     first.expect_ended(EndReason::Replaced).await;
@@ -216,7 +213,7 @@ async fn a_resumed_slot_leaves_the_old_socket() {
 
 #[tokio::test]
 async fn a_repeated_claim_or_open_is_the_same_slot() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, nameplate, mailbox) = Device::allocate(relay.addr()).await;
     first.data(0, 0, b"offer").await;
     let (second, _) = Device::claim(relay.addr(), nameplate, B).await;
@@ -233,7 +230,7 @@ async fn a_repeated_claim_or_open_is_the_same_slot() {
 
 #[tokio::test]
 async fn duplicates_are_dropped_and_gaps_refused() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, mut second, _) = Device::pair(relay.addr()).await;
     first.data(0, 0, b"one").await;
     first.data(0, 0, b"one").await;
@@ -247,7 +244,7 @@ async fn duplicates_are_dropped_and_gaps_refused() {
 
 #[tokio::test]
 async fn acknowledging_the_future_is_refused() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, mut second, _) = Device::pair(relay.addr()).await;
     first.ack(1).await;
     first.expect_refusal(ErrorCode::UnexpectedFrame).await;
@@ -258,7 +255,7 @@ async fn acknowledging_the_future_is_refused() {
 
 #[tokio::test]
 async fn closing_is_idempotent() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
     first.close(CloseReason::Done).await;
     first.close(CloseReason::Failed).await;
@@ -271,12 +268,12 @@ async fn closing_is_idempotent() {
     second.data(0, 0, b"into the void").await;
     second.close(CloseReason::Done).await;
     second.expect_end().await;
-    until_empty(&relay).await;
+    relay.until_empty().await;
 }
 
 #[tokio::test]
 async fn a_device_that_was_away_learns_that_its_peer_closed() {
-    let relay = relay().await;
+    let relay = nodes(Config::default()).await;
     let (first, mut second, mailbox) = Device::pair(relay.addr()).await;
     drop(first);
     assert_eq!(second.recv().await, RelayFrame::PeerLeft);
@@ -291,7 +288,7 @@ async fn a_device_that_was_away_learns_that_its_peer_closed() {
 
 #[tokio::test]
 async fn a_silent_claimant_loses_the_slot_and_the_offer_survives() {
-    let relay = relay_with(Config { claim_timeout: Duration::from_millis(150), ..Config::default() }).await;
+    let relay = nodes(Config { claim_timeout: Duration::from_millis(150), ..Config::default() }).await;
     let (mut first, nameplate, _) = Device::allocate(relay.addr()).await;
     first.data(0, 0, b"offer").await;
     let (mut squatter, _) = Device::claim(relay.addr(), nameplate, B).await;
@@ -320,23 +317,78 @@ async fn a_mailbox_expires_for_the_connected_and_the_absent() {
         mailbox_linger: Duration::from_millis(100),
         ..Config::default()
     };
-    let relay = relay_with(config).await;
+    let relay = nodes(config).await;
     let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
-    let (abandoned, ..) = Device::allocate(relay.addr()).await;
+    let (abandoned, _, abandoned_mailbox) = Device::allocate(relay.addr()).await;
     drop(abandoned);
     first.data(0, 0, b"never acknowledged").await;
     second.expect_data(0, b"never acknowledged").await;
     first.expect_ended(EndReason::Expired).await;
     second.expect_ended(EndReason::Expired).await;
-    until_empty(&relay).await;
-    let mut late = Device::connect(relay.addr()).await;
-    late.send(ClientFrame::Resume { mailbox, token: A, received: 0 }).await;
-    late.expect_refusal(ErrorCode::NoSuchMailbox).await;
+    for mailbox in [mailbox, abandoned_mailbox] {
+        let mut late = Device::connect(relay.addr()).await;
+        late.send(ClientFrame::Resume { mailbox, token: A, received: 0 }).await;
+        late.expect_refusal(ErrorCode::NoSuchMailbox).await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_claim_that_left_is_freed_too() {
+    let relay = nodes(Config { claim_timeout: Duration::from_millis(150), ..Config::default() }).await;
+    let (mut first, nameplate, mailbox) = Device::allocate(relay.addr()).await;
+    let (squatter, _) = Device::claim(relay.addr(), nameplate, B).await;
+    drop(squatter);
+    assert_eq!(first.recv().await, RelayFrame::PeerJoined { network: Network::Same });
+    assert_eq!(first.recv().await, RelayFrame::PeerLeft);
+    assert_eq!(first.recv().await, RelayFrame::PeerFreed);
+    let (mut late, _) = Device::resume(relay.addr(), mailbox, C, 0).await;
+    late.expect_end().await;
+    Device::claim(relay.addr(), nameplate, C).await;
+}
+
+#[tokio::test]
+async fn as_many_frames_as_a_mailbox_carries_arrive_once_and_in_order() {
+    let relay = nodes(Config::default()).await;
+    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let payload = |number: u32| vec![number as u8; limits::MAX_PAYLOAD_BYTES];
+    for round in 0..4 {
+        for seq in round * 8..round * 8 + 8 {
+            first.data(seq, seq.min(round * 8), &payload(seq)).await;
+            second.data(seq, seq.min(round * 8), &payload(100 + seq)).await;
+        }
+        for seq in round * 8..round * 8 + 8 {
+            assert_eq!(first.next_data().await, (seq, payload(100 + seq)));
+            assert_eq!(second.next_data().await, (seq, payload(seq)));
+        }
+        first.ack(round * 8 + 8).await;
+        second.ack(round * 8 + 8).await;
+        first.until_acked(round * 8 + 8).await;
+        second.until_acked(round * 8 + 8).await;
+    }
+    relay.until_no_bytes_are_stored().await;
+    first.data(32, 32, b"one too many").await;
+    first.expect_refusal(ErrorCode::Limit(LimitKind::MailboxFrames)).await;
+}
+
+#[tokio::test]
+async fn devices_that_change_sockets_all_the_time_miss_nothing() {
+    let relay = nodes(Config::default()).await;
+    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    for seq in 0..12 {
+        first.data(seq, seq, &[seq as u8]).await;
+        assert_eq!(second.next_data().await, (seq, vec![seq as u8]));
+        second.data(seq, seq + 1, &[100 + seq as u8]).await;
+        assert_eq!(first.next_data().await, (seq, vec![100 + seq as u8]));
+        // One without a goodbye, the other before its old socket is gone.
+        drop(first);
+        (first, _) = Device::resume(relay.addr(), mailbox, A, seq + 1).await;
+        (second, _) = Device::resume(relay.addr(), mailbox, B, seq + 1).await;
+    }
 }
 
 #[tokio::test]
 async fn without_the_hint_nothing_is_said_about_networks() {
-    let relay = relay_with(Config { network_hint: false, ..Config::default() }).await;
+    let relay = nodes(Config { network_hint: false, ..Config::default() }).await;
     let (mut first, nameplate, _) = Device::allocate(relay.addr()).await;
     let (_second, joined) = Device::claim(relay.addr(), nameplate, B).await;
     assert_eq!(joined.network, Network::Unknown);

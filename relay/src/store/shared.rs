@@ -1,1 +1,0 @@
-//! Mailboxes that several nodes share.

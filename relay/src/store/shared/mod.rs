@@ -1,0 +1,376 @@
+//! Mailboxes that several relays share through Valkey or Redis. The two devices of a mailbox may be at different nodes,
+//! and any node may go at any moment.
+//!
+//! A mailbox is one hash in the store: a tag, a state and its unacknowledged data frames. A node reads the state, lets
+//! [`crate::mailbox`] decide, and writes it back by a script that refuses if the tag has changed. So every step is
+//! atomic, and what a step does is the same as in memory. Timers are looked at by the nodes that have a seat; a
+//! mailbox without any expires in the store. A node that has changed what another node's seat must tell its device
+//! wakes that node by publish/subscribe; each node also looks again every few seconds, in case a wake-up was lost.
+
+mod budget;
+mod client;
+mod record;
+mod seat;
+mod seats;
+
+use super::{NAMEPLATE_DRAWS, Refusal, StoreUrl, draining, error, limit, random_nameplate};
+use crate::Config;
+use crate::log_key::LogKey;
+use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox};
+use crate::network::NetworkPrefix;
+use crate::time::Time;
+use budget::Budget;
+use client::{Client, MAILBOXES, Scripts, hex, nameplate_key, node_channel, node_key};
+use handfast_wire::{ClientFrame, ErrorCode, LimitKind, MailboxId, Nameplate, RelayFrame, Slot};
+use rand::Rng;
+use record::{Change, Lent, Patience, Record, Seen, Unavailable, millis};
+use redis::{FromRedisValue, RedisResult};
+pub(crate) use seat::Seat;
+use seats::Seats;
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+/// How often a node says that it lives, and looks at what might have passed it by.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A node that has not said so for this long is dead.
+const NODE_LIFE: Duration = Duration::from_secs(15);
+
+/// How long a device that wants a new place waits for the store before it is refused.
+const ENTER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a device with a place waits for the store before its connection is closed; it comes back then.
+const SEAT_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a node that stops goes on writing that its devices have left.
+const LAST_WRITES: Duration = Duration::from_secs(3);
+
+/// One node of a relay, with its connection to the store.
+pub(crate) struct Shared {
+    config: Config,
+    client: Client,
+    scripts: Scripts,
+    /// This node's name in the store: random, new with each process.
+    node: u64,
+    last_connection: AtomicU64,
+    log_key: LogKey,
+    seats: Arc<Seats>,
+    budget: Budget,
+    /// When this node will be gone, once it drains.
+    gone_at: Mutex<Option<Instant>>,
+    stopping: AtomicBool,
+    /// What is known of other nodes: when it was asked, and whether they live.
+    others: Mutex<HashMap<u64, (Instant, bool)>>,
+    /// A seat was given up.
+    left: Notify,
+    /// Closed once no seat has anything to write any more.
+    writers: watch::Sender<()>,
+}
+
+impl Shared {
+    pub(crate) async fn connect(url: StoreUrl, config: Config) -> io::Result<Arc<Self>> {
+        let seats = Arc::new(Seats::default());
+        let pushed = Arc::clone(&seats);
+        let failed = |error: redis::RedisError| {
+            let kind = error.category().to_owned();
+            io::Error::new(io::ErrorKind::NotConnected, format!("the store at {url} does not answer: {kind}"))
+        };
+        let client = Client::connect(&url, move |push| pushed.pushed(&push)).await.map_err(failed)?;
+        let shared = Arc::new(Self {
+            config,
+            client,
+            scripts: Scripts::new(),
+            node: rand::random(),
+            last_connection: AtomicU64::new(0),
+            log_key: LogKey::random(),
+            seats,
+            budget: Budget::default(),
+            gone_at: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            others: Mutex::default(),
+            left: Notify::new(),
+            writers: watch::Sender::new(()),
+        });
+        shared.client.subscribe(&node_channel(shared.node)).await.map_err(failed)?;
+        shared.heartbeat().await.map_err(failed)?;
+        Ok(shared)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn mailboxes(&self) -> usize {
+        self.seats.mailboxes()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Whether the store answered the last time.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.client.is_healthy()
+    }
+
+    /// Answers the first frame of a connection.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        first: &ClientFrame,
+        network: Option<NetworkPrefix>,
+    ) -> Result<(Seat, RelayFrame), Refusal> {
+        let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        let connection = ConnectionId { node: self.node, number };
+        let arrival = |token| Arrival::new(token, connection, network);
+        match first {
+            ClientFrame::Allocate { token } => self.allocate(arrival(token)).await,
+            ClientFrame::Open { mailbox, token } => self.open(*mailbox, arrival(token)).await,
+            ClientFrame::Claim { nameplate, token } => self.claim(*nameplate, arrival(token)).await,
+            ClientFrame::Resume { mailbox, token, received } => self.resume(*mailbox, arrival(token), *received).await,
+            _ => Err(Refusal::Say(error(ErrorCode::UnexpectedFrame))),
+        }
+    }
+
+    /// Says that this node lives, and keeps up with the store. Never returns.
+    pub(crate) async fn run(&self) {
+        loop {
+            sleep(HEARTBEAT).await;
+            // A store that does not answer is tried again with the next beat; devices are told by those who serve them.
+            let _ = self.heartbeat().await;
+        }
+    }
+
+    /// From now on no mailbox is made here. Returns when no device is left.
+    pub(crate) async fn drain(&self, left: Duration) {
+        *self.gone_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + left);
+        while self.seats.mailboxes() > 0 {
+            self.left.notified().await;
+        }
+    }
+
+    /// Gives up every seat here. The mailboxes stay, and their devices come back to them at another node.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.seats.tell_all();
+    }
+
+    /// After [`Shared::stop`]: what seats still had to write is written, or it is too late.
+    pub(crate) async fn settled(&self) {
+        let _ = timeout(LAST_WRITES, self.writers.closed()).await;
+        let _ = timeout(LAST_WRITES, self.client.query::<i64>(redis::cmd("DEL").arg(node_key(self.node)))).await;
+    }
+
+    async fn allocate(self: &Arc<Self>, arrival: Arrival) -> Answer {
+        let mut id = MailboxId([0; 16]);
+        rand::rng().fill_bytes(&mut id.0);
+        self.take_place(id).await?;
+        let nameplate = self.name(id).await?;
+        let (seat, reply) = self.make(id, Some(nameplate), arrival).await?;
+        match reply {
+            RelayFrame::Joined(joined) => {
+                Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime: joined.lifetime }))
+            }
+            other => Err(Refusal::Say(other)),
+        }
+    }
+
+    async fn open(self: &Arc<Self>, id: MailboxId, arrival: Arrival) -> Answer {
+        match self.join(id, Absent::IsSaid, arrival.clone()).await? {
+            Some(answer) => Ok(answer),
+            None => {
+                self.take_place(id).await?;
+                self.make(id, None, arrival).await
+            }
+        }
+    }
+
+    async fn claim(self: &Arc<Self>, nameplate: Nameplate, arrival: Arrival) -> Answer {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(nameplate_key(nameplate))).await?;
+        let joined = match found.and_then(|id| id.try_into().ok()) {
+            Some(id) => self.join(MailboxId(id), Absent::IsSaid, arrival).await?,
+            None => None,
+        };
+        joined.ok_or_else(|| Refusal::Say(error(ErrorCode::NoSuchNameplate)))
+    }
+
+    async fn resume(self: &Arc<Self>, id: MailboxId, arrival: Arrival, received: u32) -> Answer {
+        let mut seen = None;
+        let connection = arrival.connection();
+        let resumed = self.change(id, &mut seen, Lent::default(), SEAT_PATIENCE, |record, now| {
+            let Some(record) = alive(record, now, &self.config) else {
+                return Change::plain(Err(ErrorCode::NoSuchMailbox));
+            };
+            let answer = record.mailbox.resume(now, &self.config, arrival.clone(), received);
+            Change::plain(answer.map(|(slot, reply)| (slot, reply, Place::of(record, &self.config))))
+        });
+        match resumed.await {
+            Ok((Ok((slot, reply, place)), _)) => Ok((self.seat(id, slot, connection, place, seen), reply)),
+            Ok((Err(code), _)) => Err(Refusal::Say(error(code))),
+            // Told that the store is away, the device would give up its run. It comes back instead.
+            Err(Unavailable) => Err(Refusal::Drop),
+        }
+    }
+
+    async fn make(self: &Arc<Self>, id: MailboxId, nameplate: Option<Nameplate>, arrival: Arrival) -> Answer {
+        let made = self.join(id, Absent::IsMade(nameplate, rand::random()), arrival).await?;
+        made.ok_or_else(|| self.unavailable())
+    }
+
+    /// Takes a slot of a mailbox, if there is such a mailbox.
+    async fn join(
+        self: &Arc<Self>,
+        id: MailboxId,
+        absent: Absent,
+        arrival: Arrival,
+    ) -> Result<Option<(Seat, RelayFrame)>, Refusal> {
+        let connection = arrival.connection();
+        let mut seen = None;
+        let joined = self.change(id, &mut seen, Lent::default(), ENTER_PATIENCE, |record, now| {
+            if alive(record, now, &self.config).is_none() {
+                let Absent::IsMade(nameplate, incarnation) = absent else { return Change::plain(None) };
+                *record = Some(Record { incarnation, nameplate, mailbox: Mailbox::new(now) });
+            }
+            let Some(record) = record else { return Change::plain(None) };
+            Change::plain(Some(match record.mailbox.join(now, &self.config, id, arrival.clone()) {
+                Entry::Seated(slot, reply) => Ok((slot, reply, Place::of(record, &self.config))),
+                Entry::Refused(why) => Err(why),
+            }))
+        });
+        match joined.await {
+            Ok((None, _)) => Ok(None),
+            Ok((Some(Ok((slot, reply, place))), _)) => Ok(Some((self.seat(id, slot, connection, place, seen), reply))),
+            Ok((Some(Err(why)), _)) => Err(Refusal::Say(why)),
+            Err(Unavailable) => Err(self.unavailable()),
+        }
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        id: MailboxId,
+        slot: Slot,
+        socket: ConnectionId,
+        place: Place,
+        seen: Option<Seen>,
+    ) -> Seat {
+        debug!(mailbox = %self.log_key.tag(id), ?slot, connection = socket.number, "seated");
+        Seat::new(self, id, slot, socket, place, seen)
+    }
+
+    /// A place among all mailboxes for one that is about to be made.
+    async fn take_place(&self, id: MailboxId) -> Result<(), Refusal> {
+        let gone_at = *self.gone_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gone_at) = gone_at {
+            return Err(Refusal::Say(draining(gone_at.saturating_duration_since(Instant::now()))));
+        }
+        let mut call = self.scripts.place.key(MAILBOXES);
+        call.arg(hex(&id.0)).arg(millis(self.config.mailbox_max_lifetime)).arg(self.config.max_mailboxes);
+        let has_place: i64 = self.patiently(|| self.client.run(&call)).await?;
+        if has_place == 1 { Ok(()) } else { Err(Refusal::Say(limit(LimitKind::Mailboxes))) }
+    }
+
+    /// A nameplate that nobody has, for this mailbox until it is over.
+    async fn name(&self, id: MailboxId) -> Result<Nameplate, Refusal> {
+        let time = millis(self.config.mailbox_max_lifetime + record::GRACE);
+        for nameplate in (0..NAMEPLATE_DRAWS).filter_map(|_| random_nameplate()) {
+            let mut take = redis::cmd("SET");
+            take.arg(nameplate_key(nameplate)).arg(id.0.as_slice()).arg("NX").arg("PX").arg(time);
+            if self.ask::<Option<String>>(&take).await?.is_some() {
+                return Ok(nameplate);
+            }
+        }
+        Err(Refusal::Say(limit(LimitKind::Mailboxes)))
+    }
+
+    /// Asks the store for a device that has no place yet.
+    async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Refusal> {
+        self.patiently(|| self.client.query(command)).await
+    }
+
+    async fn patiently<T, F: Future<Output = RedisResult<T>>>(&self, ask: impl Fn() -> F) -> Result<T, Refusal> {
+        let mut patience = Patience::new(ENTER_PATIENCE);
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(_) => patience.wait().await.map_err(|Unavailable| self.unavailable())?,
+            }
+        }
+    }
+
+    async fn heartbeat(&self) -> RedisResult<()> {
+        let mut alive = redis::cmd("SET");
+        alive.arg(node_key(self.node)).arg(1).arg("PX").arg(millis(NODE_LIFE));
+        self.client.query::<()>(&alive).await?;
+        self.client.read_clock().await?;
+        self.budget.take(&self.client, &self.scripts, self.config.max_queued_bytes, Lent::default()).await?;
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (asked, _)| asked.elapsed() < NODE_LIFE);
+        Ok(())
+    }
+
+    /// Whether another node has died. Asked at most once a heartbeat for each node; in doubt it lives.
+    async fn is_dead(&self, node: u64) -> bool {
+        let known = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
+        if let Some((_, lives)) = known.filter(|(asked, _)| asked.elapsed() < HEARTBEAT) {
+            return !lives;
+        }
+        let Ok(lives) = self.client.query::<bool>(redis::cmd("EXISTS").arg(node_key(node))).await else { return false };
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(node, (Instant::now(), lives));
+        !lives
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Time {
+        self.client.now()
+    }
+
+    fn unavailable(&self) -> Refusal {
+        Refusal::Say(limit(LimitKind::Other(11)))
+    }
+}
+
+/// What becomes of a mailbox that is not there.
+#[derive(Clone, Copy)]
+enum Absent {
+    /// The caller learns that it is not.
+    IsSaid,
+    /// It is made, with this nameplate and incarnation.
+    IsMade(Option<Nameplate>, u64),
+}
+
+/// What a seat remembers of its mailbox.
+#[derive(Clone, Copy)]
+struct Place {
+    incarnation: u64,
+    /// In which minute the mailbox is over at the latest.
+    minute: u64,
+    /// When its timers have to be looked at.
+    deadline: Time,
+}
+
+impl Place {
+    fn of(record: &Record, config: &Config) -> Self {
+        let mailbox = &record.mailbox;
+        Self {
+            incarnation: record.incarnation,
+            minute: mailbox.last_minute(config),
+            deadline: mailbox.next_deadline(config),
+        }
+    }
+}
+
+/// The mailbox, if there is one that is not over by now.
+fn alive<'r>(record: &'r mut Option<Record>, now: Time, config: &Config) -> Option<&'r mut Record> {
+    let record = record.as_mut()?;
+    record.mailbox.catch_up(now, config);
+    (!record.mailbox.is_over()).then_some(record)
+}
+
+type Answer = Result<(Seat, RelayFrame), Refusal>;

@@ -1,0 +1,338 @@
+//! One connection's place in a shared mailbox. It takes one step in the store at a time, and takes the device's next
+//! frame only when the last one is in.
+
+use super::record::{Change, Lent, Patience, Seen, Unavailable};
+use super::seats::Alarm;
+use super::{Place, SEAT_PATIENCE, Shared};
+use crate::mailbox::snapshot::Kept;
+use crate::mailbox::{ConnectionId, Mailbox, Output, other};
+use crate::store::{Refusal, error, limit};
+use futures_util::future::BoxFuture;
+use handfast_wire::{Ack, CloseReason, DataHeader, ErrorCode, LimitKind, MailboxId, Slot};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// A seat that heard nothing looks at its mailbox this often, in case a wake-up was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    id: MailboxId,
+    slot: Slot,
+    connection: ConnectionId,
+    place: Place,
+    alarm: Arc<Alarm>,
+    /// What was read from the mailbox and waits for the socket: at most what one step gives.
+    outbox: VecDeque<Output>,
+    /// The step that is being taken.
+    work: Option<BoxFuture<'static, Taken>>,
+    seen: Option<Seen>,
+    look: Pin<Box<Sleep>>,
+    /// The other slot's socket, if it is at another node.
+    peer: Option<ConnectionId>,
+    /// Why this seat is lost, until the connection has heard it.
+    lost: Option<Refusal>,
+    /// This slot is closed, or its mailbox is over: nothing is left to say.
+    is_over: bool,
+    /// Tells the node that this seat may still have to write.
+    writer: watch::Receiver<()>,
+}
+
+/// What a device did.
+#[derive(Clone)]
+enum Act {
+    /// Nothing: there may be news for it.
+    Look,
+    Data(DataHeader, Bytes),
+    Ack(Ack),
+    Close(CloseReason),
+    /// Its socket is gone.
+    Leave,
+}
+
+/// The end of a step.
+struct Taken {
+    seen: Option<Seen>,
+    step: Result<Step, Refusal>,
+}
+
+struct Step {
+    place: Place,
+    outputs: Vec<Output>,
+    peer: Option<ConnectionId>,
+    refused: Option<ErrorCode>,
+}
+
+impl Seat {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        id: MailboxId,
+        slot: Slot,
+        connection: ConnectionId,
+        place: Place,
+        seen: Option<Seen>,
+    ) -> Self {
+        let alarm = shared.seats.add(id, slot);
+        // What happened before the alarm was there.
+        alarm.ring();
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            slot,
+            connection,
+            place,
+            alarm,
+            outbox: VecDeque::new(),
+            work: None,
+            seen,
+            look: Box::pin(sleep(LOOK_AGAIN)),
+            peer: None,
+            lost: None,
+            is_over: false,
+            writer: shared.writers.subscribe(),
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Refusal>> {
+        self.drive(cx);
+        if let Some(lost) = self.lost.take() {
+            return Poll::Ready(Err(lost));
+        }
+        if let Some(output) = self.outbox.pop_front() {
+            return Poll::Ready(Ok(output));
+        }
+        if self.shared.is_stopping() {
+            return Poll::Ready(Ok(Output::End(None)));
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
+        let had_nothing = self.has_nothing();
+        let idle = self.drive(cx);
+        if had_nothing && !self.has_nothing() {
+            cx.waker().wake_by_ref();
+        }
+        idle && self.lost.is_none()
+    }
+
+    pub(crate) fn data(&mut self, header: DataHeader, frame: &Bytes) {
+        // The copy lets go of the socket's read buffer.
+        self.begin(Act::Data(header, Bytes::copy_from_slice(frame)));
+    }
+
+    pub(crate) fn ack(&mut self, ack: Ack) {
+        self.begin(Act::Ack(ack));
+    }
+
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.begin(Act::Close(reason));
+    }
+
+    /// Goes on with the step, or begins one if there is news. Whether no step is being taken.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            if let Some(work) = &mut self.work {
+                let Poll::Ready(taken) = work.as_mut().poll(cx) else { return false };
+                self.work = None;
+                self.finish(taken);
+            } else if self.lost.is_some() || self.is_over || !self.outbox.is_empty() {
+                return true;
+            } else {
+                let rang = self.alarm.take(cx.waker());
+                let due = self.look.as_mut().poll(cx).is_ready();
+                if !rang && !due {
+                    return true;
+                }
+                self.begin(Act::Look);
+            }
+        }
+    }
+
+    fn begin(&mut self, act: Act) {
+        let Self { id, slot, connection, place, peer, .. } = *self;
+        // Whoever looks knows that something has changed, or suspects it.
+        let seen = if matches!(act, Act::Look) { None } else { self.seen.take() };
+        let asker = Asker { shared: Arc::clone(&self.shared), id, slot, connection, place, peer };
+        let outputs = self.outbox.is_empty();
+        self.work = Some(Box::pin(asker.take(act, seen, outputs)));
+    }
+
+    fn finish(&mut self, Taken { seen, step }: Taken) {
+        self.seen = seen;
+        match step {
+            Ok(Step { place, outputs, peer, refused }) => {
+                self.place = place;
+                self.peer = peer;
+                self.is_over |= outputs.iter().any(|output| matches!(output, Output::End(_)));
+                self.outbox.extend(outputs);
+                self.lost = refused.map(|code| Refusal::Say(error(code)));
+            }
+            Err(refusal) => self.lost = Some(refusal),
+        }
+        let due = self.place.deadline.since(self.shared.now()) + Duration::from_millis(5);
+        self.look.as_mut().reset(Instant::now() + due.min(LOOK_AGAIN.mul_f64(rand::random_range(0.8..1.0))));
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.outbox.is_empty() && self.lost.is_none()
+    }
+}
+
+/// A device that is gone is told to the mailbox, after what it did last.
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.seats.remove(self.id, &self.alarm);
+        let Self { id, slot, connection, place, is_over, .. } = *self;
+        let asker = Asker { shared: Arc::clone(&self.shared), id, slot, connection, place, peer: None };
+        let (work, writer) = (self.work.take(), self.writer.clone());
+        self.shared.left.notify_one();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !(is_over && work.is_none())
+        {
+            runtime.spawn(async move {
+                if let Some(work) = work {
+                    work.await;
+                }
+                asker.take(Act::Leave, None, false).await;
+                drop(writer);
+            });
+        }
+    }
+}
+
+/// What a step needs of a seat, so that it can outlive the seat.
+struct Asker {
+    shared: Arc<Shared>,
+    id: MailboxId,
+    slot: Slot,
+    connection: ConnectionId,
+    place: Place,
+    peer: Option<ConnectionId>,
+}
+
+impl Asker {
+    /// Takes a step. `outputs`: read as well what this seat has to tell its device.
+    async fn take(self, act: Act, mut seen: Option<Seen>, outputs: bool) -> Taken {
+        let step = self.step(act, &mut seen, outputs).await;
+        Taken { seen, step }
+    }
+
+    async fn step(&self, act: Act, seen: &mut Option<Seen>, outputs: bool) -> Result<Step, Refusal> {
+        let lent = match &act {
+            Act::Data(header, frame) => self.borrow(header, frame.len(), seen).await?,
+            _ => Lent::default(),
+        };
+        let dead = match (&act, self.peer) {
+            (Act::Look, Some(peer)) if self.shared.is_dead(peer.node).await => Some(peer),
+            _ => None,
+        };
+        self.change(act, dead, seen, lent, outputs).await
+    }
+
+    /// Room for a data frame in the byte budget of all mailboxes.
+    async fn borrow(&self, header: &DataHeader, bytes: usize, seen: &mut Option<Seen>) -> Result<Lent, Refusal> {
+        let lent = Lent { minute: self.place.minute, bytes };
+        if self.lends(lent).await? {
+            return Ok(lent);
+        }
+        // The acknowledgement on this frame may make the room that it needs.
+        let ack = Ack { ack: header.ack, flags: header.flags };
+        let step = self.change(Act::Ack(ack), None, seen, Lent::default(), false).await?;
+        if let Some(code) = step.refused {
+            return Err(Refusal::Say(error(code)));
+        }
+        if self.lends(lent).await? { Ok(lent) } else { Err(Refusal::Say(limit(LimitKind::QueuedBytes))) }
+    }
+
+    async fn lends(&self, lent: Lent) -> Result<bool, Refusal> {
+        let Shared { client, scripts, budget, config, .. } = &*self.shared;
+        let mut patience = Patience::new(SEAT_PATIENCE);
+        loop {
+            match budget.take(client, scripts, config.max_queued_bytes, lent).await {
+                Ok(lends) => return Ok(lends),
+                Err(_) => patience.wait().await.map_err(|Unavailable| Refusal::Drop)?,
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        act: Act,
+        dead: Option<ConnectionId>,
+        seen: &mut Option<Seen>,
+        lent: Lent,
+        wants_outputs: bool,
+    ) -> Result<Step, Refusal> {
+        let config = &self.shared.config;
+        let changed = self.shared.change(self.id, seen, lent, SEAT_PATIENCE, |record, now| {
+            let Some(record) = record.as_mut().filter(|record| record.incarnation == self.place.incarnation) else {
+                return Change::plain(None);
+            };
+            let mailbox = &mut record.mailbox;
+            mailbox.catch_up(now, config);
+            if let Some(dead) = dead {
+                mailbox.detach((other(self.slot), dead));
+            }
+            let refused = self.act(mailbox, &act, now).err();
+            let outputs = if wants_outputs { self.outputs(mailbox) } else { Vec::new() };
+            let frames = outputs.iter().filter_map(|output| match output {
+                Output::Data(frame) => Some((other(self.slot), frame.number)),
+                _ => None,
+            });
+            let peer = mailbox.connection(other(self.slot)).filter(|peer| peer.node != self.connection.node);
+            let (frames, only_now) = (frames.collect(), !outputs.is_empty());
+            let place = Place::of(record, config);
+            Change { result: Some((place, outputs, peer, refused)), frames, only_now }
+        });
+        let (changed, frames) = changed.await.map_err(|Unavailable| Refusal::Drop)?;
+        let gone = || Refusal::Say(error(ErrorCode::NoSuchMailbox));
+        let (place, outputs, peer, refused) = changed.ok_or_else(gone)?;
+        let mut frames = frames.into_iter();
+        let filled = outputs.into_iter().filter_map(|output| match output {
+            Output::Frame(frame) => Some(Output::Frame(frame)),
+            Output::Data(_) => frames.next().map(Output::Data),
+            Output::End(reason) => Some(Output::End(reason)),
+        });
+        Ok(Step { place, outputs: filled.collect(), peer, refused })
+    }
+
+    fn act(&self, mailbox: &mut Mailbox<Kept>, act: &Act, now: crate::time::Time) -> Result<(), ErrorCode> {
+        let seat = (self.slot, self.connection);
+        match act {
+            Act::Look => Ok(()),
+            Act::Data(header, frame) => {
+                let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+                let kept = Kept { number: header.seq, len, bytes: Some(frame.clone()) };
+                mailbox.data(now, &self.shared.config, seat, *header, kept)
+            }
+            Act::Ack(ack) => mailbox.ack(seat, *ack),
+            Act::Close(reason) => {
+                mailbox.close(seat, *reason);
+                Ok(())
+            }
+            Act::Leave => {
+                mailbox.detach(seat);
+                Ok(())
+            }
+        }
+    }
+
+    fn outputs(&self, mailbox: &mut Mailbox<Kept>) -> Vec<Output<Kept>> {
+        let mut outputs = Vec::new();
+        while let Some(output) = mailbox.poll_output((self.slot, self.connection)) {
+            let end = matches!(output, Output::End(_));
+            outputs.push(output);
+            if end {
+                break;
+            }
+        }
+        outputs
+    }
+}

@@ -47,6 +47,9 @@ pub struct Config {
     /// Where mailboxes are kept: in memory, or in a Valkey or Redis that several relays share
     /// (`redis://HOST:PORT`, `rediss://` with TLS; needs the feature `redis`).
     pub store: Option<StoreUrl>,
+    /// With a shared store: a node that has not been heard of for this long is dead, and its devices have left. A node
+    /// says that it lives three times as often.
+    pub node_timeout: Duration,
     /// Whether to say if two devices come from the same network. Turn it off behind a proxy: all addresses are the
     /// proxy's there, and the hint would say "same" to everybody.
     pub network_hint: bool,
@@ -71,6 +74,7 @@ impl Default for Config {
             write_timeout: Duration::from_secs(30),
             drain_time: Duration::from_secs(10),
             store: None,
+            node_timeout: Duration::from_secs(15),
             network_hint: true,
         }
     }
@@ -89,6 +93,7 @@ impl Config {
             self.idle_timeout,
             self.write_timeout,
             self.drain_time,
+            self.node_timeout,
         ];
         let refused = if times.iter().any(|time| *time > MAX_TIME) {
             "no time may be longer than 30 days"
@@ -104,6 +109,8 @@ impl Config {
             "a mailbox's lifetime must not be longer than its maximum"
         } else if self.ping_interval.is_zero() || self.idle_timeout <= self.ping_interval {
             "the idle timeout must be longer than the ping interval, and that longer than zero"
+        } else if self.node_timeout < Duration::from_millis(300) {
+            "the node timeout must be at least 300 ms"
         } else {
             return Ok(());
         };
@@ -134,6 +141,7 @@ mod tests {
             write_timeout,
             drain_time,
             store: None,
+            node_timeout,
             network_hint,
         } = Config::default()
         else {
@@ -155,6 +163,7 @@ mod tests {
             "idle_timeout_ms": ms(idle_timeout),
             "write_timeout_ms": ms(write_timeout),
             "drain_time_ms": ms(drain_time),
+            "node_timeout_ms": ms(node_timeout),
             "network_hint": network_hint,
         });
         let table: serde_json::Value = serde_json::from_str(include_str!("../../spec/constants.json")).unwrap();

@@ -114,6 +114,11 @@ struct Serve {
     #[arg(long, value_name = "URL", env = "HANDFAST_RELAY_STORE")]
     store: Option<StoreUrl>,
 
+    /// With a shared store, when another relay that is not heard of counts as dead.
+    #[arg(long, value_name = "SECONDS", env = "HANDFAST_RELAY_NODE_TIMEOUT", default_value_t = Config::default().node_timeout.as_secs(),
+          value_parser = count::<u64>())]
+    node_timeout: u64,
+
     /// Never say whether two devices come from the same network. Needed behind a proxy, whose address all share.
     #[arg(long, env = "HANDFAST_RELAY_NO_NETWORK_HINT")]
     no_network_hint: bool,
@@ -212,6 +217,7 @@ impl Serve {
             write_timeout: seconds(self.write_timeout),
             drain_time: seconds(self.drain_seconds),
             store: self.store.clone(),
+            node_timeout: seconds(self.node_timeout),
             network_hint: !self.no_network_hint,
         }
     }

@@ -100,6 +100,43 @@ impl Device {
         self.send(ClientFrame::Ack(Ack { ack, flags: Flags::NONE })).await;
     }
 
+    /// As [`Device::data`], whether or not the socket still works.
+    pub async fn try_data(&mut self, seq: u32, ack: u32, payload: &[u8]) {
+        let data = Data { seq, ack, flags: Flags::NONE, payload: payload.to_vec() };
+        let _ = self.socket.send(Message::Binary(ClientFrame::Data(data).encode().into())).await;
+    }
+
+    /// As [`Device::ack`], whether or not the socket still works.
+    pub async fn try_ack(&mut self, ack: u32) {
+        let ack = ClientFrame::Ack(Ack { ack, flags: Flags::NONE });
+        let _ = self.socket.send(Message::Binary(ack.encode().into())).await;
+    }
+
+    /// Comes back; `None` if the relay closes the connection without a word.
+    pub async fn try_resume(
+        addr: SocketAddr,
+        mailbox: MailboxId,
+        token: ResumeToken,
+        received: u32,
+    ) -> Option<(Self, RelayFrame)> {
+        let mut device = Self::connect(addr).await;
+        device.send(ClientFrame::Resume { mailbox, token, received }).await;
+        device.hear().await.map(|answer| (device, answer))
+    }
+
+    /// A new mailbox as soon as there is room for one.
+    pub async fn allocate_soon(addr: SocketAddr) -> Self {
+        within(async {
+            loop {
+                let (device, answer) = Self::ask(addr, ClientFrame::Allocate { token: A }).await;
+                if matches!(answer, RelayFrame::Allocated { .. }) {
+                    return device;
+                }
+            }
+        })
+        .await
+    }
+
     pub async fn settle(&mut self) {
         self.send(ClientFrame::Ack(Ack { ack: 0, flags: Flags { settled: true } })).await;
     }
@@ -122,6 +159,24 @@ impl Device {
                 None => return None,
                 other => panic!("{other:?}"),
             }
+        }
+    }
+
+    /// The next frame, however long it takes; `None` once the connection is lost, however that looks.
+    pub async fn hear(&mut self) -> Option<RelayFrame> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => return Some(RelayFrame::decode(&bytes).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Close(_))) => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// The relay closes the connection without saying why.
+    pub async fn expect_loss(&mut self) {
+        while let Some(frame) = self.hear().await {
+            assert!(!matches!(frame, RelayFrame::Error { .. } | RelayFrame::Ended { .. }), "{frame:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Relays for tests: one in memory, or several that share a store.
 
+#![allow(clippy::indexing_slicing)]
+
 use handfast_relay::{Config, Relay, RelayHandle};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -39,6 +41,14 @@ impl Nodes {
     /// Where the next node listens.
     pub fn addr(&self) -> SocketAddr {
         self.nodes[self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len()].addr()
+    }
+
+    pub fn store(&self) -> &RedisServer {
+        self.store.as_ref().unwrap()
+    }
+
+    pub fn store_mut(&mut self) -> &mut RedisServer {
+        self.store.as_mut().unwrap()
     }
 
     /// Waits until no connection is left.
@@ -130,6 +140,11 @@ impl RedisServer {
         let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
         assert!(output.status.success(), "{command:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// How many data frames it holds.

@@ -13,7 +13,7 @@ mod record;
 mod seat;
 mod seats;
 
-use super::{NAMEPLATE_DRAWS, Refusal, StoreUrl, draining, error, limit, random_nameplate};
+use super::{NAMEPLATE_DRAWS, RETRY_AFTER, Refusal, StoreUrl, draining, error, limit, random_nameplate, refusal};
 use crate::Config;
 use crate::log_key::LogKey;
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox};
@@ -35,12 +35,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
-
-/// How often a node says that it lives, and looks at what might have passed it by.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// A node that has not said so for this long is dead.
-const NODE_LIFE: Duration = Duration::from_secs(15);
 
 /// How long a device that wants a new place waits for the store before it is refused.
 const ENTER_PATIENCE: Duration = Duration::from_secs(3);
@@ -140,7 +134,7 @@ impl Shared {
     /// Says that this node lives, and keeps up with the store. Never returns.
     pub(crate) async fn run(&self) {
         loop {
-            sleep(HEARTBEAT).await;
+            sleep(self.beat()).await;
             // A store that does not answer is tried again with the next beat; devices are told by those who serve them.
             let _ = self.heartbeat().await;
         }
@@ -304,23 +298,31 @@ impl Shared {
 
     async fn heartbeat(&self) -> RedisResult<()> {
         let mut alive = redis::cmd("SET");
-        alive.arg(node_key(self.node)).arg(1).arg("PX").arg(millis(NODE_LIFE));
+        alive.arg(node_key(self.node)).arg(1).arg("PX").arg(millis(self.config.node_timeout));
         self.client.query::<()>(&alive).await?;
         self.client.read_clock().await?;
         self.budget.take(&self.client, &self.scripts, self.config.max_queued_bytes, Lent::default()).await?;
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (asked, _)| asked.elapsed() < NODE_LIFE);
+        self.others
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, (asked, _)| asked.elapsed() < self.config.node_timeout);
         Ok(())
     }
 
     /// Whether another node has died. Asked at most once a heartbeat for each node; in doubt it lives.
     async fn is_dead(&self, node: u64) -> bool {
         let known = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
-        if let Some((_, lives)) = known.filter(|(asked, _)| asked.elapsed() < HEARTBEAT) {
+        if let Some((_, lives)) = known.filter(|(asked, _)| asked.elapsed() < self.beat()) {
             return !lives;
         }
         let Ok(lives) = self.client.query::<bool>(redis::cmd("EXISTS").arg(node_key(node))).await else { return false };
         self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(node, (Instant::now(), lives));
         !lives
+    }
+
+    /// How often this node says that it lives.
+    fn beat(&self) -> Duration {
+        self.config.node_timeout / 3
     }
 
     fn is_stopping(&self) -> bool {
@@ -332,7 +334,7 @@ impl Shared {
     }
 
     fn unavailable(&self) -> Refusal {
-        Refusal::Say(limit(LimitKind::Other(11)))
+        Refusal::Say(refusal(ErrorCode::Limit(LimitKind::Other(11)), RETRY_AFTER))
     }
 }
 

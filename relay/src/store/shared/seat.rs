@@ -18,9 +18,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// A seat that heard nothing looks at its mailbox this often, in case a wake-up was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
-
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     id: MailboxId,
@@ -91,7 +88,7 @@ impl Seat {
             outbox: VecDeque::new(),
             work: None,
             seen,
-            look: Box::pin(sleep(LOOK_AGAIN)),
+            look: Box::pin(sleep(shared.config.node_timeout)),
             peer: None,
             lost: None,
             is_over: false,
@@ -177,7 +174,9 @@ impl Seat {
             Err(refusal) => self.lost = Some(refusal),
         }
         let due = self.place.deadline.since(self.shared.now()) + Duration::from_millis(5);
-        self.look.as_mut().reset(Instant::now() + due.min(LOOK_AGAIN.mul_f64(rand::random_range(0.8..1.0))));
+        // In case a wake-up was lost, or the other device's node: now and then, and not all seats at once.
+        let again = self.shared.config.node_timeout.mul_f64(rand::random_range(0.8..1.0));
+        self.look.as_mut().reset(Instant::now() + due.min(again));
     }
 
     fn has_nothing(&self) -> bool {

@@ -178,6 +178,13 @@ impl Mailbox {
             (Link::Up, RelayFrame::PeerClosed { reason }) => Ok(Some(MailboxEvent::PeerClosed(reason))),
             (Link::Up, RelayFrame::ThirdClaim) => Ok(Some(MailboxEvent::ThirdClaim)),
             (_, RelayFrame::Ended { reason }) => Ok(Some(MailboxEvent::Ended(reason))),
+            // A limit that passes, met on the way back: the relay closes this socket, and a later one may do.
+            (Link::Naming, RelayFrame::Error { code: ErrorCode::Limit(_), retry_after_ms })
+                if self.id.is_some() && retry_after_ms > 0 =>
+            {
+                self.disconnected();
+                Ok(None)
+            }
             (_, RelayFrame::Error { code, retry_after_ms }) => Ok(Some(MailboxEvent::Refused { code, retry_after_ms })),
             _ => Err(RelayFault),
         }

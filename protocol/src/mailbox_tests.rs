@@ -6,6 +6,7 @@ use super::*;
 use crate::crypto::test_support::seeded_rng;
 use alloc::vec;
 use core::time::Duration;
+use handfast_wire::LimitKind;
 
 const LIFETIME: Lifetime =
     Lifetime { remaining_ms: MAILBOX_LIFETIME_MS, linger_ms: MAILBOX_LINGER_MS, max_ms: MAILBOX_MAX_LIFETIME_MS };
@@ -94,6 +95,29 @@ fn resume(mailbox: &mut Mailbox, received: u32) {
     assert!(matches!(sent(mailbox).as_slice(), [ClientFrame::Resume { .. }]));
     let answer = RelayFrame::Resumed { received, peer: PeerState::Present, lifetime: LIFETIME };
     assert!(mailbox.frame(&answer.encode(), at(0)).is_ok());
+}
+
+#[test]
+fn a_limit_that_passes_does_not_end_a_run_that_comes_back() {
+    let refused = |limit, retry_after_ms| RelayFrame::Error { code: ErrorCode::Limit(limit), retry_after_ms }.encode();
+    let mut mailbox = ready();
+    mailbox.send(vec![1]);
+    mailbox.disconnected();
+    mailbox.connected();
+    sent(&mut mailbox);
+    assert!(matches!(mailbox.frame(&refused(LimitKind::Connections, 5000), at(0)), Ok(None)));
+    assert!(sent(&mut mailbox).is_empty(), "nothing more on this socket");
+    mailbox.disconnected();
+    resume(&mut mailbox, 0);
+    assert_eq!(numbers(&sent(&mut mailbox)), [0]);
+
+    mailbox.connected();
+    let lasting = mailbox.frame(&refused(LimitKind::MailboxFrames, 0), at(0));
+    assert!(matches!(lasting, Ok(Some(MailboxEvent::Refused { .. }))), "this one does not pass");
+    let mut newcomer = Mailbox::new(Entry::Allocate, &mut seeded_rng(1));
+    newcomer.connected();
+    let told = newcomer.frame(&refused(LimitKind::Connections, 5000), at(0));
+    assert!(matches!(told, Ok(Some(MailboxEvent::Refused { .. }))), "the person decides when to try again");
 }
 
 #[test]

@@ -3,34 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use handfast_tests::e2e::pairing::{LONGEST, Mode, SECRET, SHORT, Scene, Side, ending, files, private};
 use handfast_tests::e2e::process::{Device, Ended, RelayProcess, Session, kill};
 use handfast_tests::e2e::proxy::{Action, DIRECTIONS, Direction, Plan, Proxy};
 use handfast_tests::e2e::{report, side_by_side};
 use rustix::process::Pid;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-const SECRET: &[u8] = b"SECRET-OF-THE-BUNDLE";
-
-/// Mailboxes of a few seconds, so that the one that is left need not wait for minutes.
-const SHORT: [&str; 6] = ["--mailbox-lifetime", "3", "--mailbox-linger", "2", "--mailbox-max", "6"];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Trusted,
-    New,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Code,
-    QrTrusted,
-    QrNew,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Kill {
@@ -101,50 +80,10 @@ async fn killed(case: Kill, relay: Arc<RelayProcess>) -> Vec<String> {
     };
     let start = Instant::now();
     let (trusted, new) = scene.run(case.mode, &trusted_url, &new_url, started).await;
-    // Mailboxes live 6 seconds at most; the rest is for a slow machine.
-    assert!(start.elapsed() < Duration::from_secs(25), "{case:?} took {:?}", start.elapsed());
+    assert!(start.elapsed() < LONGEST, "{case:?} took {:?}", start.elapsed());
     let what = format!("{case:?}: {trusted:?} {new:?}");
 
-    // The trusted device's profile is whole, whatever happened.
-    let status = scene.desktop.ok(&["status"]).await;
-    assert_eq!(status["bundle_entries"], 1, "{what}");
-    assert_eq!(scene.desktop.get("token").await, SECRET, "{what}");
-    let listed = scene.desktop.devices().await;
-    let lists = match listed.as_slice() {
-        [] => "nobody",
-        [(_, false)] => "unconfirmed",
-        [(_, true)] => "confirmed",
-        _ => panic!("{what}: {listed:?}"),
-    };
-    // The new device's is whole or not there; what was half made goes on the next start.
-    let opened = scene.laptop.run(&["status"]).await;
-    let holds = match opened.code() {
-        Some(0) => {
-            assert_eq!(scene.laptop.get("token").await, SECRET, "{what}");
-            "the bundle"
-        }
-        _ => {
-            opened.assert_failed(3, "no_profile");
-            let left = files(scene.laptop.profile());
-            assert!(left.iter().all(|name| name == "lock"), "{what}: {left:?}");
-            "nothing"
-        }
-    };
-    private(scene.desktop.profile());
-    private(scene.laptop.profile());
-
-    // Nobody believes more than is true.
-    let stored = holds == "the bundle";
-    assert!(lists != "confirmed" || stored, "{what}");
-    assert!(ending(&trusted) != "done" || (stored && lists == "confirmed"), "{what}");
-    assert!(ending(&new) != "done" || stored, "{what}");
-    assert!(!stored || lists != "nobody", "a device that holds the bundle is listed: {what}");
-    let events = trusted.as_ref().map(Ended::events).unwrap_or_default();
-    let sent = events.iter().any(|event| event["event"] == "grant_sent");
-    assert!(!sent || lists != "nobody", "{what}");
-    if ending(&trusted) == "outcome_unknown" {
-        assert_eq!(lists, "unconfirmed", "{what}");
-    }
+    let (lists, holds) = scene.judge(&trusted, &new, &what).await;
     // Who is left is told what happened, and by an exit code that says it.
     let allowed = |ended: &Option<Ended>, failures: &[&str]| {
         let ended = ending(ended);
@@ -170,24 +109,12 @@ async fn killed(case: Kill, relay: Arc<RelayProcess>) -> Vec<String> {
     cells.to_vec()
 }
 
-/// How a command ended. An invitation whose offer is over goes on with a new one, until the test stops it.
-fn ending(ended: &Option<Ended>) -> String {
-    let Some(ended) = ended else { return "not started".into() };
-    let over = ended.events().into_iter().find(|event| event["event"] == "offer_over");
-    match (ended.code(), over) {
-        (None, _) => "killed".into(),
-        (Some(0), _) => "done".into(),
-        (Some(130), Some(over)) => format!("cancelled after {}", over["failure"].as_str().unwrap()),
-        _ => ended.failure(),
-    }
-}
-
 /// Killed at every moment of a change: the entry is the old one or the new one, and the next change cleans up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_at_any_write_leaves_the_old_or_the_new() {
     let relay = "ws://127.0.0.1:1";
     let scene = Scene::new(relay).await;
-    let whole = scene.time_of(&["bundle", "set", "entry", "-"], b"0").await;
+    let whole = time_of(&scene, &["bundle", "set", "entry", "-"], b"0").await;
     let rounds = 150;
     let mut kept = 0;
     scene.desktop.set("entry", b"0").await;
@@ -221,11 +148,11 @@ async fn a_process_killed_at_any_write_leaves_the_old_or_the_new() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_while_it_makes_a_profile_leaves_a_whole_one_or_none() {
     let scene = Scene::new("ws://127.0.0.1:1").await;
-    let whole = scene.time_of(&["init", "--account", "ada.private@example.com"], b"").await;
+    let whole = time_of(&scene, &["init", "--account", "ada.private@example.com"], b"").await;
     let rounds = 120;
     let (mut made, mut none) = (0, 0);
     for round in 1..=rounds {
-        let device = Device::new(scene.home.path(), &format!("device-{round}"), "ws://127.0.0.1:1");
+        let device = Device::new(scene.home(), &format!("device-{round}"), "ws://127.0.0.1:1");
         let session = device.start(&["init", "--account", "ada.private@example.com", "--name", "it"]);
         tokio::time::sleep(whole.mul_f64(1.3 * f64::from(round) / f64::from(rounds))).await;
         session.kill();
@@ -246,131 +173,13 @@ async fn a_process_killed_while_it_makes_a_profile_leaves_a_whole_one_or_none() 
     assert!(made > 0 && none > 0, "{made} made, {none} not: the steps miss the write");
 }
 
-struct Scene {
-    home: TempDir,
-    desktop: Device,
-    laptop: Device,
-}
-
-impl Scene {
-    async fn new(relay: &str) -> Self {
-        let home = TempDir::new().unwrap();
-        let [desktop, laptop] = ["desktop", "laptop"].map(|name| Device::new(home.path(), name, relay));
-        desktop.init().await;
-        desktop.set("token", SECRET).await;
-        Self { home, desktop, laptop }
+/// How long a command takes when nobody kills it.
+async fn time_of(scene: &Scene, arguments: &[&str], input: &[u8]) -> Duration {
+    let device = Device::new(scene.home(), "timed", "ws://127.0.0.1:1");
+    if arguments[0] != "init" {
+        device.init().await;
     }
-
-    /// How long a command takes when nobody kills it.
-    async fn time_of(&self, arguments: &[&str], input: &[u8]) -> Duration {
-        let device = Device::new(self.home.path(), "timed", "ws://127.0.0.1:1");
-        if arguments[0] != "init" {
-            device.init().await;
-        }
-        let start = Instant::now();
-        assert_eq!(device.run_with(arguments, input).await.code(), Some(0));
-        start.elapsed()
-    }
-
-    /// A whole run with honest people. Either process may be killed while they look on.
-    async fn run(
-        &self,
-        mode: Mode,
-        trusted_url: &str,
-        new_url: &str,
-        started: impl Fn(Side, &Session),
-    ) -> (Option<Ended>, Option<Ended>) {
-        let (desktop, laptop) = (self.desktop.through(trusted_url), self.laptop.through(new_url));
-        let png = self.home.path().join("qr.png");
-        let png = png.to_str().unwrap();
-        let displays = if mode == Mode::QrNew { Side::New } else { Side::Trusted };
-        let mut displayer = match mode {
-            Mode::Code => desktop.start(&["invite", "--yes"]),
-            Mode::QrTrusted => desktop.start(&["invite", "--yes", "--qr", "--qr-png", png]),
-            Mode::QrNew => laptop.start(&["join", "--qr", "--qr-png", png]),
-        };
-        started(displays, &displayer);
-        let Some(shown) = displayer.first_event(&["show_code", "show_qr"]).await else {
-            // Killed before it had shown anything: there is nothing to read, and nobody starts the other one.
-            let displayer = Some(displayer.end().await);
-            return if displays == Side::Trusted { (displayer, None) } else { (None, displayer) };
-        };
-        let code = shown["code"].as_str().unwrap_or_default();
-        let mut reader = match mode {
-            Mode::Code => laptop.start(&["join", code, "--name", "adas-laptop"]),
-            Mode::QrTrusted => laptop.start(&["join", "--scan", png]),
-            Mode::QrNew => desktop.start(&["approve", "--yes", "--scan", png]),
-        };
-        if mode != Mode::Code {
-            // Not the relay that the QR code names: that is the other device's proxy.
-            reader.decide("refuse").await;
-        }
-        let reads = if displays == Side::Trusted { Side::New } else { Side::Trusted };
-        started(reads, &reader);
-        let (from, to) = if mode == Mode::Code { (None, None) } else { (Some(reads), Some(displays)) };
-        let digits: Arc<tokio::sync::watch::Sender<Option<String>>> = Arc::default();
-        let (displayer, reader) = tokio::join!(
-            person(displayer, from == Some(displays), to == Some(displays), Arc::clone(&digits)),
-            person(reader, from == Some(reads), to == Some(reads), digits),
-        );
-        let (displayer, reader) = (Some(displayer), Some(reader));
-        if displays == Side::Trusted { (displayer, reader) } else { (reader, displayer) }
-    }
-}
-
-/// Reads digits to the other person, types those that the other reads out, and gives up when the offer is over.
-async fn person(
-    mut session: Session,
-    reads_out: bool,
-    types: bool,
-    digits: Arc<tokio::sync::watch::Sender<Option<String>>>,
-) -> Ended {
-    let mut asked = false;
-    loop {
-        let event = tokio::select! {
-            event = session.first_event(&["show_check_code", "ask_check_code", "offer_over"]) => event,
-            // The other process may be killed before it shows any; then this one goes on waiting for its offer's end.
-            typed = heard(&digits), if asked => {
-                asked = false;
-                session.enter(&typed).await;
-                continue;
-            }
-        };
-        let Some(event) = event else { return session.end().await };
-        match event["event"].as_str().unwrap() {
-            "show_check_code" if reads_out => {
-                digits.send_replace(event["check_code"].as_str().map(str::to_owned));
-            }
-            "ask_check_code" if types => asked = true,
-            "offer_over" => session.interrupt(),
-            _ => {}
-        }
-    }
-}
-
-async fn heard(digits: &tokio::sync::watch::Sender<Option<String>>) -> String {
-    let mut digits = digits.subscribe();
-    let heard = digits.wait_for(Option::is_some).await.unwrap();
-    heard.clone().unwrap()
-}
-
-fn files(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Whatever is there can be read by its owner only.
-#[track_caller]
-fn private(folder: &Path) {
-    let mode = |path: &Path| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
-    // A process that was killed may not even have made the folder.
-    if let Ok(mode) = mode(folder) {
-        assert_eq!(mode, 0o700);
-    }
-    for name in files(folder) {
-        assert_eq!(mode(&folder.join(&name)).unwrap(), 0o600, "{name}");
-    }
+    let start = Instant::now();
+    assert_eq!(device.run_with(arguments, input).await.code(), Some(0));
+    start.elapsed()
 }

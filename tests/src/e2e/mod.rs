@@ -1,9 +1,12 @@
 //! End to end: real sockets, real files, and for the command line real processes.
 
 pub mod devices;
+pub mod pairing;
 pub mod process;
 pub mod proxy;
 pub mod python;
+#[path = "../../../relay/tests/common/redis_server.rs"]
+pub mod redis_server;
 pub mod tls;
 
 use std::fmt::Write as _;

@@ -68,6 +68,11 @@ impl RelayProcess {
         self.log.lock().unwrap().clone()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Option<Pid> {
+        pid(&self.child)
+    }
+
     /// Asks it to stop, as an operator would.
     pub fn terminate(&self) {
         signal(&self.child, Signal::TERM);

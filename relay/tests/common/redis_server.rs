@@ -21,7 +21,7 @@ impl RedisServer {
 
     /// One server that is a whole cluster.
     pub fn start_cluster() -> Self {
-        let server = Self::with(&["--cluster-enabled", "yes"]);
+        let server = Self::with(&["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]);
         server.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
         while !server.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {
             std::thread::sleep(Duration::from_millis(10));
@@ -31,18 +31,20 @@ impl RedisServer {
 
     /// With these options of `redis-server`.
     pub fn with(options: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let folder = tempfile::tempdir().unwrap();
-        let mut arguments = vec!["--bind".to_owned(), "127.0.0.1".to_owned(), "--port".to_owned(), port.to_string()];
-        arguments.extend(["--save".to_owned(), String::new()]);
-        arguments.extend(["--dir".to_owned(), folder.path().to_str().unwrap().to_owned()]);
-        // The port of a cluster's bus, if it is one, has to be free as well.
-        arguments.extend(["--cluster-port".to_owned(), free_port().to_string()]);
-        arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        let process = Self::spawn(&arguments);
-        let server = Self { process, port, arguments, folder };
-        server.until_it_answers();
-        server
+        loop {
+            let port = free_port();
+            let folder = tempfile::tempdir().unwrap();
+            let mut arguments =
+                vec!["--bind".to_owned(), "127.0.0.1".to_owned(), "--port".to_owned(), port.to_string()];
+            arguments.extend(["--save".to_owned(), String::new()]);
+            arguments.extend(["--dir".to_owned(), folder.path().to_str().unwrap().to_owned()]);
+            arguments.extend(options.iter().map(|option| (*option).to_owned()));
+            let mut server = Self { process: Self::spawn(&arguments), port, arguments, folder };
+            // Somebody else may have taken the port in the meantime.
+            if server.answers_soon() {
+                return server;
+            }
+        }
     }
 
     /// As nodes are told.
@@ -59,13 +61,12 @@ impl RedisServer {
     /// Starts it again, with the same options, port and folder.
     pub fn start_again(&mut self) {
         self.process = Self::spawn(&self.arguments);
-        self.until_it_answers();
+        assert!(self.answers_soon(), "the store does not start again");
     }
 
     /// What it answers to a command.
     pub fn ask(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
-        assert!(output.status.success(), "{command:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
@@ -90,10 +91,15 @@ impl RedisServer {
             .expect("redis-server has to be installed: tests/run tools")
     }
 
-    fn until_it_answers(&self) {
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() || self.ask(&["PING"]) != "PONG" {
+    /// Waits until it answers; `false` if it has ended.
+    fn answers_soon(&mut self) -> bool {
+        while self.process.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.ask(&["PING"]) == "PONG" {
+                return true;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        false
     }
 }
 

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod http;
 pub mod nodes;
+pub mod process;
+pub mod tls;
 
 use futures_util::{SinkExt, StreamExt};
 use handfast_relay::{Config, Relay, RelayHandle, Stats};

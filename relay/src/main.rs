@@ -28,7 +28,7 @@ enum Command {
     /// Run the relay until SIGTERM or Ctrl-C, then let live mailboxes finish for a while. A second signal ends it at
     /// once. Prints one line on stdout for each address when it is ready; logs go to stderr.
     #[command(after_help = AFTER_HELP)]
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
 
     /// Ask a relay on this machine whether it serves. Prints nothing if it does, and one line why if it does not.
     #[command(after_help = AFTER_HELP)]
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let matches = settings::with_defaults_in_help(Cli::command(), "serve").get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(options),
+        Command::Serve(options) => serve::run(*options),
         Command::Healthcheck(options) => healthcheck::run(&options),
     };
     match outcome {

@@ -3,6 +3,8 @@
 use crate::StoreUrl;
 use handfast_wire::limits;
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -53,6 +55,19 @@ pub struct Config {
     /// Whether to say if two devices come from the same network. Turn it off behind a proxy: all addresses are the
     /// proxy's there, and the hint would say "same" to everybody.
     pub network_hint: bool,
+    /// Certificate and key: with them the relay speaks `wss` and nothing else. `None`: plain `ws`.
+    pub tls: Option<TlsFiles>,
+    /// Where to serve `/healthz`, `/readyz` and `/metrics` over plain HTTP. `None`: nowhere.
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// Where a relay's certificate is. Both files are read again when they change.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// PEM: the relay's certificate, then those that lead to a root.
+    pub certificate: PathBuf,
+    /// PEM: the private key of the first certificate.
+    pub key: PathBuf,
 }
 
 impl Default for Config {
@@ -76,13 +91,15 @@ impl Default for Config {
             store: None,
             node_timeout: Duration::from_secs(15),
             network_hint: true,
+            tls: None,
+            admin_listen: None,
         }
     }
 }
 
 impl Config {
-    /// Refuses settings with which a relay could not work.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    /// Refuses settings with which a relay could not work, with `InvalidInput`.
+    pub fn check(&self) -> io::Result<()> {
         let times = [
             self.mailbox_lifetime,
             self.mailbox_linger,
@@ -143,9 +160,11 @@ mod tests {
             store: None,
             node_timeout,
             network_hint,
+            tls: None,
+            admin_listen: None,
         } = Config::default()
         else {
-            panic!("the default store is memory")
+            panic!("nothing of this machine is a default");
         };
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap();
         let defaults = serde_json::json!({

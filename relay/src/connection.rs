@@ -2,17 +2,17 @@
 
 use crate::Config;
 use crate::mailbox::Output;
+use crate::metrics::Metrics;
 use crate::network::NetworkPrefix;
 use crate::store::{Refusal, Seat, Store, error};
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, Stream as _, StreamExt};
 use handfast_wire::{ClientFrame, DataHeader, ErrorCode, LimitKind, RelayFrame, limits};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -30,31 +30,48 @@ const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// How long a connection that is being closed may take to read the last frame and to answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-type Socket = WebSocketStream<TcpStream>;
+/// What a websocket runs over: TCP, or TLS over TCP.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+type Socket<S> = WebSocketStream<S>;
 
 /// Serves a connection to its end.
 ///
-/// `over` says that the relay stops; connections with a seat learn it from their mailbox.
-pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Store, mut over: watch::Receiver<bool>) {
+/// `arriving` is the connection once its TLS handshake is done. `over` says that the relay stops; connections with a
+/// seat learn it from their mailbox.
+pub(crate) async fn serve<S: Stream>(
+    arriving: impl Future<Output = Option<S>>,
+    address: IpAddr,
+    store: Store,
+    metrics: &Metrics,
+    mut over: watch::Receiver<bool>,
+) {
     let deadline = Instant::now() + store.config().first_frame_timeout;
     // The phases before and after the relaying are boxed: their memory is theirs only while they run.
     let opening = Box::pin(async {
         tokio::select! {
-            opened = timeout_at(deadline, open(stream, address, &store)) => opened.ok().flatten(),
+            opened = timeout_at(deadline, open(arriving, address, &store, metrics)) => opened.ok().flatten(),
             _ = over.wait_for(|over| *over) => None,
         }
     });
     let Some((mut socket, mut seat)) = opening.await else { return };
-    let end = relay(&mut socket, &mut seat, store.config()).await;
+    let end = relay(&mut socket, &mut seat, store.config(), metrics).await;
     drop(seat);
-    Box::pin(close(socket, end)).await;
+    Box::pin(close(socket, end, metrics)).await;
 }
 
 /// Tells a connection for which there is no room that there is none.
-pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::Receiver<bool>) {
+pub(crate) async fn refuse<S: Stream>(
+    arriving: impl Future<Output = Option<S>>,
+    config: &Config,
+    metrics: &Metrics,
+    mut over: watch::Receiver<bool>,
+) {
     let refusal = async {
-        if let Ok(socket) = upgrade(stream).await {
-            close(socket, End::Say(error(ErrorCode::Limit(LimitKind::Connections)))).await;
+        if let Some(socket) = upgrade(arriving).await {
+            close(socket, End::Say(error(ErrorCode::Limit(LimitKind::Connections))), metrics).await;
         }
     };
     tokio::select! {
@@ -64,8 +81,13 @@ pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::
 }
 
 /// From a new TCP connection to a seat in a mailbox, answered. `None` if the connection is over already.
-async fn open(stream: TcpStream, address: IpAddr, store: &Store) -> Option<(Socket, Seat)> {
-    let mut socket = upgrade(stream).await.ok()?;
+async fn open<S: Stream>(
+    arriving: impl Future<Output = Option<S>>,
+    address: IpAddr,
+    store: &Store,
+    metrics: &Metrics,
+) -> Option<(Socket<S>, Seat)> {
+    let mut socket = upgrade(arriving).await?;
     let network = store.config().network_hint.then(|| NetworkPrefix::of(address));
     let first = loop {
         match socket.next().await? {
@@ -88,20 +110,19 @@ async fn open(stream: TcpStream, address: IpAddr, store: &Store) -> Option<(Sock
             Some((socket, seat))
         }
         Err(end) => {
-            close(socket, end).await;
+            close(socket, end, metrics).await;
             None
         }
     }
 }
 
-async fn upgrade(stream: TcpStream) -> Result<Socket, Error> {
-    stream.set_nodelay(true)?;
+async fn upgrade<S: Stream>(arriving: impl Future<Output = Option<S>>) -> Option<Socket<S>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(Some(limits::MAX_FRAME_BYTES))
         .max_frame_size(Some(limits::MAX_FRAME_BYTES));
-    accept_hdr_async_with_config(stream, check_path, Some(config)).await
+    accept_hdr_async_with_config(arriving.await?, check_path, Some(config)).await.ok()
 }
 
 #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
@@ -139,7 +160,7 @@ impl From<Refusal> for End {
 }
 
 /// Moves frames both ways until this connection ends.
-async fn relay(socket: &mut Socket, seat: &mut Seat, config: &Config) -> End {
+async fn relay<S: Stream>(socket: &mut Socket<S>, seat: &mut Seat, config: &Config, metrics: &Metrics) -> End {
     let mut times = Times::new();
     let mut timer = pin!(sleep_until(times.next(config)));
     loop {
@@ -152,7 +173,7 @@ async fn relay(socket: &mut Socket, seat: &mut Seat, config: &Config) -> End {
             Event::Input(None) => Err(End::Dead),
             Event::Input(Some(received)) => {
                 times.heard = Instant::now();
-                receive(seat, received)
+                receive(seat, received, metrics)
             }
             Event::Timer => {
                 let now = Instant::now();
@@ -186,8 +207,8 @@ enum Event {
 /// Output comes first, but only while the socket takes it: what it does not take stays in the mailbox, where it is
 /// counted. Input is read in any case that the seat takes it, so two devices that both write first cannot block each
 /// other.
-fn next_event(
-    socket: &mut Socket,
+fn next_event<S: Stream>(
+    socket: &mut Socket<S>,
     seat: &mut Seat,
     times: &mut Times,
     mut timer: Pin<&mut Sleep>,
@@ -222,11 +243,11 @@ fn next_event(
 }
 
 /// Hands a message to the socket, which was ready for it.
-fn send(socket: &mut Socket, message: Message) -> Result<(), End> {
+fn send<S: Stream>(socket: &mut Socket<S>, message: Message) -> Result<(), End> {
     Pin::new(socket).start_send(message).map_err(|_| End::Dead)
 }
 
-fn receive(seat: &mut Seat, received: Result<Message, Error>) -> Result<(), End> {
+fn receive(seat: &mut Seat, received: Result<Message, Error>, metrics: &Metrics) -> Result<(), End> {
     let bytes = match received {
         Ok(Message::Binary(bytes)) => bytes,
         Ok(Message::Ping(_) | Message::Pong(_)) => return Ok(()),
@@ -236,7 +257,7 @@ fn receive(seat: &mut Seat, received: Result<Message, Error>) -> Result<(), End>
     };
     let malformed = |_| End::Say(error(ErrorCode::Malformed));
     let taken = match DataHeader::decode(&bytes).map_err(malformed)? {
-        Some(header) => seat.data(header, &bytes),
+        Some(header) => seat.data(header, &bytes).inspect(|()| metrics.frame(bytes.len())),
         None => match ClientFrame::decode(&bytes).map_err(malformed)? {
             ClientFrame::Ack(ack) => seat.ack(ack),
             ClientFrame::Close { reason } => {
@@ -262,13 +283,16 @@ fn complaint(broken: &Error) -> End {
 }
 
 /// Ends a connection in a way that lets the device read the last frame.
-async fn close(mut socket: Socket, end: End) {
+async fn close<S: Stream>(mut socket: Socket<S>, end: End, metrics: &Metrics) {
     let (last, mut answered) = match end {
         End::Dead => return,
         End::Answer => (None, true),
         End::Close => (None, false),
         End::Say(frame) => (Some(frame), false),
     };
+    if let Some(RelayFrame::Error { code, .. }) = last {
+        metrics.refused(code);
+    }
     let closing = async {
         if let Some(last) = last {
             socket.feed(message(&last)).await?;

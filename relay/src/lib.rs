@@ -22,15 +22,20 @@
 //! library below it does log frames, at level `trace` through the `log` crate: a program that embeds the relay keeps
 //! the targets `tungstenite` and `tokio_tungstenite` out of its log.
 
+mod admin;
 mod config;
 mod connection;
 mod log_key;
 mod mailbox;
+mod metrics;
 mod network;
 mod server;
 mod store;
+mod summary;
 mod time;
+mod tls;
 
-pub use config::Config;
+pub use config::{Config, TlsFiles};
 pub use server::{Relay, RelayHandle, Stats};
 pub use store::StoreUrl;
+pub use tls::Certificates;

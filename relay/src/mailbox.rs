@@ -17,6 +17,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio_tungstenite::tungstenite::Bytes;
 
+pub(crate) mod progress;
 #[cfg(feature = "redis")]
 pub(crate) mod snapshot;
 
@@ -63,7 +64,7 @@ pub(crate) enum Output<F = Bytes> {
 pub(crate) struct Mailbox<F> {
     born: Time,
     last_data: Option<Time>,
-    /// When the second slot was claimed, until its device has sent a data frame.
+    /// When the second slot was claimed.
     claimed_at: Option<Time>,
     frames: u32,
     ending: Option<Ending>,
@@ -244,6 +245,7 @@ impl<F: Frame> Mailbox<F> {
         if self.frames >= config.max_mailbox_frames {
             return Err(ErrorCode::Limit(LimitKind::MailboxFrames));
         }
+        let was_silent = self.is_silent_claim();
         self.frames += 1;
         self.last_data = Some(now);
         let side = self.side_mut(slot);
@@ -252,7 +254,7 @@ impl<F: Frame> Mailbox<F> {
             side.sent.bytes += frame.len();
             side.sent.stored.push_back(frame);
         }
-        if slot == Slot::Second && self.claimed_at.take().is_some() {
+        if was_silent && slot == Slot::Second {
             self.first.sent.forget_acked();
         }
         self.side_mut(other(slot)).woken = true;
@@ -407,7 +409,6 @@ impl<F: Frame> Mailbox<F> {
     }
 
     /// Whether both devices have said that they are settled.
-    #[cfg(feature = "redis")]
     pub(crate) fn is_settled(&self) -> bool {
         self.first.settled && self.second.settled
     }
@@ -446,8 +447,13 @@ impl<F: Frame> Mailbox<F> {
     }
 
     fn claim_ends_at(&self, config: &Config) -> Option<Time> {
-        let claimed_at = self.claimed_at.filter(|_| self.second.closed.is_none())?;
+        let claimed_at = self.claimed_at.filter(|_| self.second.closed.is_none() && self.is_silent_claim())?;
         Some(claimed_at + config.claim_timeout)
+    }
+
+    /// Whether the second slot is taken by a device that has sent no data frame.
+    fn is_silent_claim(&self) -> bool {
+        self.claimed_at.is_some() && self.second.sent.count == 0
     }
 
     /// Which slot was taken with this token. Looks at both, whatever the first says.
@@ -493,7 +499,7 @@ impl<F: Frame> Mailbox<F> {
     /// Records a cumulative acknowledgement and the flags that came with it. Whether the peer does not know it yet.
     fn acknowledge(&mut self, slot: Slot, ack: u32, flags: Flags) -> Result<bool, ErrorCode> {
         // What a silent claimant acknowledged is kept: its slot may be freed, and the next device needs it.
-        let keep = slot == Slot::Second && self.claimed_at.is_some();
+        let keep = slot == Slot::Second && self.is_silent_claim();
         let side = self.side_mut(slot);
         if ack > side.delivered {
             return Err(ErrorCode::UnexpectedFrame);

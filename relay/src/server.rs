@@ -1,12 +1,17 @@
 //! The relay as a whole: it accepts connections, counts them, and drains.
 
+use crate::connection::Stream;
+use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::{Config, connection};
+use crate::summary::{self, Throttle};
+use crate::{Certificates, Config, admin, connection};
+use handfast_wire::{ErrorCode, LimitKind};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -28,6 +33,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub struct Relay {
     listener: TcpListener,
     address: SocketAddr,
+    admin: Option<(TcpListener, SocketAddr)>,
     shared: Arc<Shared>,
 }
 
@@ -36,6 +42,7 @@ pub struct Relay {
 #[derive(Debug)]
 pub struct RelayHandle {
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     shared: Arc<Shared>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -54,6 +61,10 @@ pub struct Stats {
 
 struct Shared {
     store: Store,
+    metrics: Arc<Metrics>,
+    certificates: Option<Certificates>,
+    /// Set as soon as the relay has been told to stop.
+    leaving: AtomicBool,
     /// One permit for each connection there may be.
     places: Arc<Semaphore>,
     /// One permit for each connection over the limit that may be told so.
@@ -63,23 +74,29 @@ struct Shared {
 }
 
 impl Relay {
-    /// Listens on `address`; port 0 takes any free port.
+    /// Listens on `address`, and on [`Config::admin_listen`] if there is one; port 0 takes any free port.
     ///
-    /// Fails if the address cannot be had or the shared store does not answer, and with `InvalidInput` if the
-    /// configuration contradicts itself.
+    /// Fails if an address cannot be had, a certificate not be used or a store not be reached, and with `InvalidInput`
+    /// if the configuration contradicts itself.
     pub async fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         config.check()?;
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let places = config.max_connections;
-        let store = Store::open(config).await?;
+        let certificates = config.tls.clone().map(Certificates::load).transpose()?;
+        let (listener, address) = listen(address).await?;
+        let admin = match config.admin_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::new());
         let shared = Shared {
-            places: Arc::new(Semaphore::new(places)),
+            places: Arc::new(Semaphore::new(config.max_connections)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             over: watch::Sender::new(false),
-            store,
+            store: Store::open(config, Arc::clone(&metrics)).await?,
+            metrics,
+            certificates,
+            leaving: AtomicBool::new(false),
         };
-        Ok(Self { listener, address, shared: Arc::new(shared) })
+        Ok(Self { listener, address, admin, shared: Arc::new(shared) })
     }
 
     /// Where the relay listens, with the real port.
@@ -87,34 +104,65 @@ impl Relay {
         self.address
     }
 
+    /// Where it serves health, readiness and metrics, with the real port.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, address)| *address)
+    }
+
+    /// The certificate, if the relay speaks TLS.
+    pub fn certificates(&self) -> Option<Certificates> {
+        self.shared.certificates.clone()
+    }
+
     /// Serves until `shutdown` completes, then drains: no new mailboxes, live ones may finish for
     /// [`Config::drain_time`], the rest are ended. Returns when the connections are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let shared = &self.shared;
+        let Self { listener, admin, shared, .. } = self;
         let end = async {
             shutdown.await;
+            // First of all, so that a load balancer sends no more devices here.
+            shared.leaving.store(true, Ordering::Relaxed);
             drain(&shared.store).await;
         };
-        tokio::select! {
-            () = accept(&self.listener, shared) => {}
-            () = shared.store.run() => {}
-            () = end => {}
+        let certificates = async {
+            match &shared.certificates {
+                Some(certificates) => certificates.watch().await,
+                None => pending().await,
+            }
+        };
+        let work = async {
+            tokio::select! {
+                () = accept(&listener, &shared) => {}
+                () = shared.store.run() => {}
+                () = certificates => {}
+                () = summary::report(&shared.metrics) => {}
+                () = end => {}
+            }
+            drop(listener);
+            shared.over.send_replace(true);
+            if timeout(LAST_WORDS, shared.over.closed()).await.is_err() {
+                info!(connections = shared.stats().connections, "stopped with connections still open");
+            }
+            shared.store.settled().await;
+        };
+        match &admin {
+            Some((listener, _)) => {
+                tokio::select! {
+                    () = work => {}
+                    () = admin::serve(listener, &shared) => {}
+                }
+            }
+            None => work.await,
         }
-        drop(self.listener);
-        shared.over.send_replace(true);
-        if timeout(LAST_WORDS, shared.over.closed()).await.is_err() {
-            info!(connections = shared.stats().connections, "stopped with connections still open");
-        }
-        shared.store.settled().await;
     }
 
     /// Runs the relay in a task of the current tokio runtime.
     pub fn spawn(self) -> RelayHandle {
-        let (address, shared) = (self.address, Arc::clone(&self.shared));
+        let (address, admin_address, shared) = (self.address, self.admin_addr(), Arc::clone(&self.shared));
         let (stop, stopped) = oneshot::channel();
         // A dropped handle is a shutdown too, so an error here means the same.
         let task = tokio::spawn(self.run(async { drop(stopped.await) }));
-        RelayHandle { address, shared, stop, task }
+        RelayHandle { address, admin_address, shared, stop, task }
     }
 }
 
@@ -122,6 +170,11 @@ impl RelayHandle {
     /// Where the relay listens.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves health, readiness and metrics.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// What the relay holds now.
@@ -137,6 +190,15 @@ impl RelayHandle {
     }
 }
 
+/// A listener and its address. The error names the address that was asked for.
+async fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    match bound {
+        Ok((address, listener)) => Ok((listener, address)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))),
+    }
+}
+
 async fn drain(store: &Store) {
     let drain_time = store.config().drain_time;
     info!(mailboxes = store.mailboxes(), seconds = drain_time.as_secs(), "draining");
@@ -147,12 +209,16 @@ async fn drain(store: &Store) {
 
 /// Never returns: a connection that cannot be accepted must not take the relay down.
 async fn accept(listener: &TcpListener, shared: &Shared) {
+    let mut throttle = Throttle::default();
     loop {
         match listener.accept().await {
             Ok((stream, address)) => admit(stream, address, shared),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                warn!(%error, "cannot accept connections, pausing");
+                shared.metrics.accept_failed();
+                if let Some(unsaid) = throttle.pass() {
+                    warn!(%error, unsaid, "cannot accept connections, pausing");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -165,20 +231,57 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
-    let store = shared.store.clone();
+    shared.metrics.connection_accepted();
+    // A socket that refuses this is dead: its first read says so too.
+    let _ = stream.set_nodelay(true);
+    match &shared.certificates {
+        None => admit_as(ready(Some(stream)), address, shared),
+        Some(certificates) => {
+            let (certificates, metrics) = (certificates.clone(), Arc::clone(&shared.metrics));
+            // Boxed: its memory is the connection's only while it runs.
+            let handshake = Box::pin(async move { certificates.accept(stream, &metrics).await });
+            admit_as(handshake, address, shared);
+        }
+    }
+}
+
+/// `arriving` ends when there is a stream to talk over, or none to be had.
+fn admit_as<S, A>(arriving: A, address: SocketAddr, shared: &Shared)
+where
+    S: Stream,
+    A: Future<Output = Option<S>> + Send + 'static,
+{
+    let (store, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
     let over = shared.over.subscribe();
     if let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
         tokio::spawn(async move {
-            connection::serve(stream, address.ip(), store, over).await;
+            connection::serve(arriving, address.ip(), store, &metrics, over).await;
             drop(place);
         });
     } else if let Ok(refusal) = Arc::clone(&shared.refusals).try_acquire_owned() {
         tokio::spawn(async move {
-            connection::refuse(stream, store.config(), over).await;
+            connection::refuse(arriving, store.config(), &metrics, over).await;
             drop(refusal);
         });
     } else {
+        metrics.refused(ErrorCode::Limit(LimitKind::Connections));
         debug!("too many connections, dropped one");
+    }
+}
+
+impl admin::Relay for Shared {
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.leaving.load(Ordering::Relaxed) {
+            Err("draining")
+        } else if !self.store.is_healthy() {
+            Err("the store does not answer")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render(self.stats())
     }
 }
 

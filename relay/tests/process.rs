@@ -5,69 +5,14 @@
 
 mod common;
 
-use common::{A, B, C, Device, within};
+use common::process::{BINARY, Process, command, output};
+use common::tls::Certificate;
+use common::{A, B, C, Device};
 use handfast_wire::{ClientFrame, CloseReason, EndReason, ErrorCode, Nameplate, RelayFrame};
-use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_handfast-relay");
-
-/// A running relay process; killed when the test is over.
-struct Process {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Process {
-    fn start(options: &[&str]) -> Self {
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(options);
-        Self::spawn(&mut command)
-    }
-
-    fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("handfast-relay listening on ws://").unwrap().trim_end().parse().unwrap();
-        Self { child, addr }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    async fn exit(&mut self) -> ExitStatus {
-        within(async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-    }
-
-    /// Everything the process still writes, once it has ended.
-    fn rest(&mut self) -> (String, String) {
-        let (mut out, mut log) = (String::new(), String::new());
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (out, log)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn a_terminated_relay_without_mailboxes_ends_at_once() {
@@ -115,9 +60,9 @@ async fn a_second_signal_ends_it_at_once() {
 #[test]
 fn wrong_usage_is_2_and_a_taken_address_is_1() {
     let run = |options: &[&str]| {
-        let output = Command::new(BINARY).args(options).output().unwrap();
-        assert!(output.stdout.is_empty());
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let (code, out, why) = output(&mut command(options));
+        assert!(out.is_empty());
+        (code, why)
     };
     assert_eq!(run(&["serve", "--no-such-option"]).0, Some(2));
     assert_eq!(run(&["serve", "--window", "0"]).0, Some(2));
@@ -138,8 +83,7 @@ fn wrong_usage_is_2_and_a_taken_address_is_1() {
 
 #[tokio::test]
 async fn options_and_environment_reach_the_relay() {
-    let mut command = Command::new(BINARY);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--max-mailboxes", "1", "--no-network-hint"]);
+    let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--max-mailboxes", "1", "--no-network-hint"]);
     command.env("HANDFAST_RELAY_MAILBOX_LIFETIME", "77");
     let process = Process::spawn(&mut command);
     let (_first, answer) = Device::ask(process.addr, ClientFrame::Allocate { token: A }).await;
@@ -167,9 +111,39 @@ async fn it_outlives_a_lack_of_file_descriptors() {
 
 #[tokio::test]
 async fn nothing_secret_is_logged_at_any_level() {
-    let payload = b"SECRET-PAYLOAD-SECRET";
     let mut process = Process::start(&["--log", "trace", "--claim-timeout", "1"]);
     let addr = process.addr;
+    let secrets = everything_happens(addr).await;
+    let log = log_of(&mut process, addr).await;
+    assert!(log.contains("started") && log.contains("seated") && log.contains("mailbox="), "it says something: {log}");
+    expect_none(&secrets, &log);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged_as_json_or_with_tls_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Arc::new(Certificate::write(folder.path()));
+    let options = ["--log", "trace", "--log-format", "json", "--claim-timeout", "1", "--admin-listen", "127.0.0.1:0"];
+    let mut process = Process::start(&[&options[..], &certificate.options()].concat());
+    let tunnel = certificate.tunnel(process.addr).await;
+    let mut secrets = everything_happens(tunnel).await;
+    // Neither a plain device nor noise, nor a request to the admin listener, gets a word into the log.
+    let admin = process.admin();
+    common::http::request(process.addr, "GET /SECRET HTTP/1.1\r\nHost: SECRET\r\n\r\n").await;
+    common::http::request(admin, "GET /SECRET HTTP/1.1\r\nHost: SECRET\r\n\r\n").await;
+    common::http::request(admin, "\u{16}SECRET").await;
+    process.signal("HUP");
+    let log = log_of(&mut process, tunnel).await;
+    let seated = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    assert!(seated.filter(|line| line["message"] == "seated" && line["mailbox"].is_string()).count() > 3, "{log}");
+    secrets.push("localhost".to_owned());
+    expect_none(&secrets, &log);
+}
+
+/// Devices do at `addr` all that a log could be tempted to write down. These are the secrets in it, in every form that
+/// a log might give them.
+async fn everything_happens(addr: SocketAddr) -> Vec<String> {
+    let payload = b"SECRET-PAYLOAD-SECRET";
     let (mut first, nameplate, mailbox) = Device::allocate(addr).await;
     let (mut second, _) = Device::claim(addr, nameplate, B).await;
     first.recv().await;
@@ -192,13 +166,6 @@ async fn nothing_secret_is_logged_at_any_level() {
     let crowded = Device::ask(addr, ClientFrame::Claim { nameplate: silent_nameplate, token: A }).await.1;
     assert!(matches!(crowded, RelayFrame::Joined(_)), "A has the first slot here: {crowded:?}");
     silent.recv().await;
-    process.signal("TERM");
-    until_draining(addr).await;
-    process.signal("TERM");
-    process.exit().await;
-
-    let (_, log) = process.rest();
-    assert!(log.contains("seated") && log.contains("mailbox="), "the log has something to say: {log}");
     let mut secrets = vec!["127.0.0.1".to_owned(), "SECRET".to_owned(), hex(payload)];
     for bytes in [A.0, B.0, C.0, mailbox.0, silent_mailbox.0] {
         secrets.extend([hex(&bytes), list(&bytes), String::from_utf8_lossy(&bytes).into_owned()]);
@@ -207,8 +174,22 @@ async fn nothing_secret_is_logged_at_any_level() {
     for nameplate in [nameplate, silent_nameplate] {
         secrets.extend([format!("={}", nameplate.number()), format!("({})", nameplate.number()), symbols(nameplate)]);
     }
+    secrets
+}
+
+/// The whole log of a relay that is told to end, and then once more, while a mailbox is open at `addr`.
+async fn log_of(process: &mut Process, addr: SocketAddr) -> String {
+    let (_open, ..) = Device::allocate(addr).await;
+    process.signal("TERM");
+    until_draining(addr).await;
+    process.signal("TERM");
+    process.exit().await;
+    process.rest().1
+}
+
+fn expect_none(secrets: &[String], log: &str) {
     for secret in secrets {
-        assert!(!log.contains(&secret), "{secret} is in the log:\n{log}");
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
 }
 

@@ -5,7 +5,9 @@
 use super::{NAMEPLATE_DRAWS, draining, error, limit, random_nameplate};
 use crate::Config;
 use crate::log_key::LogKey;
+use crate::mailbox::progress::{MailboxState, Step};
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox, Output};
+use crate::metrics::Metrics;
 use crate::network::NetworkPrefix;
 use crate::time::Time;
 use handfast_wire::{
@@ -25,6 +27,7 @@ use tracing::debug;
 
 pub(crate) struct Memory {
     config: Config,
+    metrics: Arc<Metrics>,
     /// When its clock began.
     start: Instant,
     registry: Mutex<Registry>,
@@ -71,9 +74,10 @@ struct Locked {
 }
 
 impl Memory {
-    pub(crate) fn new(config: Config) -> Arc<Self> {
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             config,
+            metrics,
             start: Instant::now(),
             registry: Mutex::default(),
             queued_bytes: AtomicUsize::new(0),
@@ -291,6 +295,7 @@ impl Memory {
         }
         registry.deadlines.insert((deadline, id.0));
         registry.nameplates.extend(nameplate.map(|nameplate| (nameplate, id)));
+        self.metrics.mailbox_moved(None, Some(MailboxState::Waiting));
         registry.mailboxes.insert(id, Entered { mailbox: Arc::clone(&mailbox), nameplate, deadline });
         Ok(mailbox)
     }
@@ -316,8 +321,10 @@ impl Memory {
     fn step<R>(&self, mailbox: &SharedMailbox, reserved: usize, step: impl FnOnce(&mut Mailbox<Bytes>) -> R) -> R {
         let mut wakers = [None, None];
         let mut locked = mailbox.lock();
-        let before = locked.mailbox.stored_bytes() + reserved;
+        let (before, state) = (locked.mailbox.stored_bytes() + reserved, locked.mailbox.state());
         let result = step(&mut locked.mailbox);
+        self.metrics.stepped(Step::of(state, &locked.mailbox, || self.now()));
+        self.metrics.mailbox_moved(state, locked.mailbox.state());
         self.queued_bytes.fetch_sub(before.saturating_sub(locked.mailbox.stored_bytes()), Ordering::Relaxed);
         for (slot, waker) in locked.mailbox.take_woken().zip(&mut wakers) {
             *waker = locked.waker(slot).take();

@@ -10,6 +10,7 @@ mod url;
 
 use crate::Config;
 use crate::mailbox::Output;
+use crate::metrics::Metrics;
 use crate::network::NetworkPrefix;
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, DataHeader, EndReason, ErrorCode, LimitKind, Nameplate, RelayFrame,
@@ -56,11 +57,11 @@ pub(crate) enum Refusal {
 
 impl Store {
     /// The store that `config` names. Fails if a shared store does not answer.
-    pub(crate) async fn open(config: Config) -> std::io::Result<Self> {
+    pub(crate) async fn open(config: Config, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         match &config.store {
-            None => Ok(Self::Memory(Memory::new(config))),
+            None => Ok(Self::Memory(Memory::new(config, metrics))),
             #[cfg(feature = "redis")]
-            Some(url) => Ok(Self::Shared(shared::Shared::connect(url.clone(), config).await?)),
+            Some(url) => Ok(Self::Shared(shared::Shared::connect(url.clone(), config, metrics).await?)),
             #[cfg(not(feature = "redis"))]
             Some(_) => Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidInput,
@@ -92,6 +93,15 @@ impl Store {
             Self::Memory(memory) => memory.queued_bytes(),
             #[cfg(feature = "redis")]
             Self::Shared(shared) => shared.queued_bytes(),
+        }
+    }
+
+    /// Whether it answered the last time.
+    pub(crate) fn is_healthy(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            #[cfg(feature = "redis")]
+            Self::Shared(shared) => shared.is_healthy(),
         }
     }
 

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod http;
 pub mod nodes;
+pub mod process;
 pub mod redis_server;
+pub mod tls;
 
 use futures_util::{SinkExt, StreamExt};
 use handfast_relay::{Config, Relay, RelayHandle, Stats};

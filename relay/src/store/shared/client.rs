@@ -1,6 +1,7 @@
 //! The one connection of a node to its store: names of keys, scripts, the store's clock.
 
 use crate::StoreUrl;
+use crate::metrics::Metrics;
 use crate::time::Time;
 use handfast_wire::{MailboxId, Nameplate};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -8,6 +9,7 @@ use redis::{
     Cmd, FromRedisValue, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisResult, Script, ScriptInvocation,
 };
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +22,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 const REQUESTS: usize = 1024;
 
 pub(super) struct Client {
+    metrics: Arc<Metrics>,
     manager: ConnectionManager,
     start: Instant,
     /// The store's clock minus this process's, in milliseconds.
@@ -31,6 +34,7 @@ impl Client {
     /// `pushed` is called with each message that the store sends by itself. It must not block.
     pub(super) async fn connect(
         url: &StoreUrl,
+        metrics: Arc<Metrics>,
         pushed: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> RedisResult<Self> {
         let info = url.reveal().into_connection_info()?;
@@ -49,7 +53,8 @@ impl Client {
             })
             .set_automatic_resubscription();
         let manager = ConnectionManager::new_with_config(client, config).await?;
-        let client = Self { manager, start: Instant::now(), clock: AtomicI64::new(0), healthy: AtomicBool::new(true) };
+        let client =
+            Self { metrics, manager, start: Instant::now(), clock: AtomicI64::new(0), healthy: AtomicBool::new(true) };
         client.read_clock().await?;
         Ok(client)
     }
@@ -94,6 +99,9 @@ impl Client {
 
     fn noted<T>(&self, answer: RedisResult<T>) -> RedisResult<T> {
         let healthy = answer.is_ok();
+        if !healthy {
+            self.metrics.store_failed();
+        }
         if self.healthy.swap(healthy, Ordering::Relaxed) != healthy {
             match &answer {
                 Ok(_) => info!("the store answers again"),

@@ -16,7 +16,9 @@ mod seats;
 use super::{NAMEPLATE_DRAWS, RETRY_AFTER, Refusal, StoreUrl, draining, error, limit, random_nameplate, refusal};
 use crate::Config;
 use crate::log_key::LogKey;
+use crate::mailbox::progress::MailboxState;
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox};
+use crate::metrics::Metrics;
 use crate::network::NetworkPrefix;
 use crate::time::Time;
 use budget::Budget;
@@ -48,6 +50,7 @@ const LAST_WRITES: Duration = Duration::from_secs(3);
 /// One node of a relay, with its connection to the store.
 pub(crate) struct Shared {
     config: Config,
+    metrics: Arc<Metrics>,
     client: Client,
     scripts: Scripts,
     /// This node's name in the store: random, new with each process.
@@ -68,16 +71,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) async fn connect(url: StoreUrl, config: Config) -> io::Result<Arc<Self>> {
+    pub(crate) async fn connect(url: StoreUrl, config: Config, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let seats = Arc::new(Seats::default());
         let pushed = Arc::clone(&seats);
         let failed = |error: redis::RedisError| {
             let kind = error.category().to_owned();
             io::Error::new(io::ErrorKind::NotConnected, format!("the store at {url} does not answer: {kind}"))
         };
-        let client = Client::connect(&url, move |push| pushed.pushed(&push)).await.map_err(failed)?;
+        let client =
+            Client::connect(&url, Arc::clone(&metrics), move |push| pushed.pushed(&push)).await.map_err(failed)?;
         let shared = Arc::new(Self {
             config,
+            metrics,
             client,
             scripts: Scripts::new(),
             node: rand::random(),
@@ -355,6 +360,7 @@ struct Place {
     minute: u64,
     /// When its timers have to be looked at.
     deadline: Time,
+    state: Option<MailboxState>,
 }
 
 impl Place {
@@ -364,6 +370,7 @@ impl Place {
             incarnation: record.incarnation,
             minute: mailbox.last_minute(config),
             deadline: mailbox.next_deadline(config),
+            state: mailbox.state(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::client::{MAILBOXES, hex, mailbox_key, nameplate_key, node_channel};
+use crate::mailbox::progress::Step;
 use crate::mailbox::snapshot::Kept;
 use crate::mailbox::{ConnectionId, Mailbox};
 use crate::time::Time;
@@ -70,8 +71,7 @@ impl Shared {
         mut change: impl FnMut(&mut Option<Record>, Time) -> Change<R>,
     ) -> Result<(R, Vec<Bytes>), Unavailable> {
         let mut patience = Patience::new(patience);
-        // A write whose answer was lost: the tag before, the tag after, what it came to.
-        let mut doubtful: Option<(Vec<u8>, Vec<u8>, Change<R>)> = None;
+        let mut doubtful: Option<Doubtful<R>> = None;
         loop {
             let current = match seen.take() {
                 Some(current) => current,
@@ -84,8 +84,9 @@ impl Shared {
                 },
             };
             let tag = current.as_ref().map(|version| version.tag.clone()).unwrap_or_default();
-            if let Some((before, after, made)) = doubtful.take() {
+            if let Some(Doubtful { before, after, made, step }) = doubtful.take() {
                 if tag == after {
+                    self.metrics.stepped(step);
                     *seen = Some(current);
                     let frames = self.frames(id, &made.frames).await?;
                     return Ok((made.result, frames));
@@ -102,6 +103,8 @@ impl Shared {
                 *seen = Some(current);
                 return Ok((made.result, Vec::new()));
             };
+            let had = before.as_ref().and_then(|record| record.mailbox.state());
+            let step = Step::of(had, &after.mailbox, || self.now());
             let (state, write) = self.difference(before.as_ref(), after);
             if before.is_some() && current.as_ref().is_some_and(|version| version.state == state) {
                 self.budget.give_back(lent, 0);
@@ -111,6 +114,7 @@ impl Shared {
             let version = Version { tag: rand::random::<[u8; 16]>().to_vec(), state };
             match self.commit(id, &tag, &version, &write, &made.frames).await {
                 Ok(Committed::Done(frames)) => {
+                    self.metrics.stepped(step);
                     self.seats
                         .tell(id, write.wake.iter().filter(|(node, _)| *node == self.node).map(|(_, slot)| *slot));
                     self.budget.give_back(Lent { minute: write.minute, ..lent }, write.stored_change);
@@ -125,7 +129,7 @@ impl Shared {
                     patience.give_way().await?;
                 }
                 Err(_) => {
-                    doubtful = Some((tag, version.tag, made));
+                    doubtful = Some(Doubtful { before: tag, after: version.tag, made, step });
                     patience.wait().await?;
                 }
             }
@@ -281,6 +285,15 @@ impl<R> Change<R> {
     pub(super) fn plain(result: R) -> Self {
         Self { result, frames: Vec::new(), only_now: false }
     }
+}
+
+/// A write whose answer was lost.
+struct Doubtful<R> {
+    /// The tags before and after it.
+    before: Vec<u8>,
+    after: Vec<u8>,
+    made: Change<R>,
+    step: Option<Step>,
 }
 
 /// All that is written with a new state.

@@ -4,6 +4,7 @@
 use super::record::{Change, Lent, Patience, Seen, Unavailable};
 use super::seats::Alarm;
 use super::{Place, SEAT_PATIENCE, Shared};
+use crate::mailbox::progress::MailboxState;
 use crate::mailbox::snapshot::Kept;
 use crate::mailbox::{ConnectionId, Mailbox, Output, other};
 use crate::store::{Refusal, error, limit};
@@ -78,7 +79,7 @@ impl Seat {
         let alarm = shared.seats.add(id, slot);
         // What happened before the alarm was there.
         alarm.ring();
-        Self {
+        let seat = Self {
             shared: Arc::clone(shared),
             id,
             slot,
@@ -93,7 +94,9 @@ impl Seat {
             lost: None,
             is_over: false,
             writer: shared.writers.subscribe(),
-        }
+        };
+        seat.count_move(None, place.state);
+        seat
     }
 
     pub(crate) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Refusal>> {
@@ -165,6 +168,7 @@ impl Seat {
         self.seen = seen;
         match step {
             Ok(Step { place, outputs, peer, refused }) => {
+                self.count_move(self.place.state, place.state);
                 self.place = place;
                 self.peer = peer;
                 self.is_over |= outputs.iter().any(|output| matches!(output, Output::End(_)));
@@ -179,6 +183,13 @@ impl Seat {
         self.look.as_mut().reset(Instant::now() + due.min(again));
     }
 
+    /// A shared mailbox counts where its first device is, so that no two nodes count it.
+    fn count_move(&self, from: Option<MailboxState>, to: Option<MailboxState>) {
+        if self.slot == Slot::First {
+            self.shared.metrics.mailbox_moved(from, to);
+        }
+    }
+
     fn has_nothing(&self) -> bool {
         self.outbox.is_empty() && self.lost.is_none()
     }
@@ -188,6 +199,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.shared.seats.remove(self.id, &self.alarm);
+        self.count_move(self.place.state, None);
         let Self { id, slot, connection, place, is_over, .. } = *self;
         let asker = Asker { shared: Arc::clone(&self.shared), id, slot, connection, place, peer: None };
         let (work, writer) = (self.work.take(), self.writer.clone());

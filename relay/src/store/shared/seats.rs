@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The seats of one node.
 #[derive(Default)]
-pub(super) struct Seats(Mutex<HashMap<MailboxId, Vec<(Slot, Arc<Alarm>)>>>);
+pub(super) struct Seats(Mutex<Here>);
+
+type Here = HashMap<MailboxId, Vec<(Slot, Arc<Alarm>)>>;
 
 /// Tells one seat to look at its mailbox.
 #[derive(Default)]
@@ -69,7 +71,7 @@ impl Seats {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<MailboxId, Vec<(Slot, Arc<Alarm>)>>> {
+    fn lock(&self) -> MutexGuard<'_, Here> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

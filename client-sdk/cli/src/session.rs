@@ -1,7 +1,7 @@
 //! One run in front of a person or a script: shows its events, asks its questions, and ends it when told to.
 
 use crate::args::Answers;
-use crate::exit::{Exit, Failed};
+use crate::exit::{Exit, Failed, LimitReached};
 use crate::files::Fleeting;
 use crate::qr;
 use crate::signals::Signals;
@@ -451,7 +451,8 @@ pub(crate) fn failed(error: handfast::Error) -> Failed {
         Error::WrongWay(_) => Exit::BadQr,
         _ => Exit::Internal,
     };
-    Failed::new(exit, error)
+    let limit = if let Error::Failed(failure) = &error { LimitReached::of(failure) } else { None };
+    Failed { limit, ..Failed::new(exit, error) }
 }
 
 fn profile_exit(error: &ProfileError) -> Exit {

@@ -1,24 +1,25 @@
 //! One connection: upgrade, first frame, then frames both ways between its socket and its seat.
 
 use crate::Config;
+use crate::limits::{Door, Guest, Visitor};
 use crate::mailbox::Output;
-use crate::network::NetworkPrefix;
 use crate::store::{Refusal, Seat, Store, error};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use handfast_wire::{ClientFrame, DataHeader, ErrorCode, LimitKind, RelayFrame, limits};
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{self, HeaderMap};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message, http};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// What an idle connection pays for. A larger one saves system calls only for frames longer than this.
@@ -35,26 +36,32 @@ type Socket = WebSocketStream<TcpStream>;
 /// Serves a connection to its end.
 ///
 /// `over` says that the relay stops; connections with a seat learn it from their mailbox.
-pub(crate) async fn serve(stream: TcpStream, address: IpAddr, store: Store, mut over: watch::Receiver<bool>) {
-    let deadline = Instant::now() + store.config().first_frame_timeout;
+pub(crate) async fn serve(
+    stream: TcpStream,
+    visitor: Visitor,
+    door: Arc<Door>,
+    store: Store,
+    mut over: watch::Receiver<bool>,
+) {
     // The phases before and after the relaying are boxed: their memory is theirs only while they run.
     let opening = Box::pin(async {
         tokio::select! {
-            opened = timeout_at(deadline, open(stream, address, &store)) => opened.ok().flatten(),
+            opened = open(stream, visitor, &door, &store) => opened,
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, mut seat)) = opening.await else { return };
+    let Some((mut socket, mut seat, guest)) = opening.await else { return };
     let end = relay(&mut socket, &mut seat, store.config()).await;
     drop(seat);
     Box::pin(close(socket, end)).await;
+    drop(guest);
 }
 
-/// Tells a connection for which there is no room that there is none.
-pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::Receiver<bool>) {
+/// Tells a connection that cannot come in why.
+pub(crate) async fn refuse(stream: TcpStream, why: RelayFrame, config: &Config, mut over: watch::Receiver<bool>) {
     let refusal = async {
-        if let Ok(socket) = upgrade(stream).await {
-            close(socket, End::Say(error(ErrorCode::Limit(LimitKind::Connections)))).await;
+        if let Ok((socket, ())) = upgrade(stream, |_| ()).await {
+            close(socket, End::Say(why)).await;
         }
     };
     tokio::select! {
@@ -64,9 +71,37 @@ pub(crate) async fn refuse(stream: TcpStream, config: &Config, mut over: watch::
 }
 
 /// From a new TCP connection to a seat in a mailbox, answered. `None` if the connection is over already.
-async fn open(stream: TcpStream, address: IpAddr, store: &Store) -> Option<(Socket, Seat)> {
-    let mut socket = upgrade(stream).await.ok()?;
-    let network = store.config().network_hint.then(|| NetworkPrefix::of(address));
+async fn open(stream: TcpStream, visitor: Visitor, door: &Door, store: &Store) -> Option<(Socket, Seat, Guest)> {
+    let config = store.config();
+    let asking = timeout(config.first_frame_timeout, ask(stream, visitor, door));
+    let (mut socket, guest, first) = asking.await.ok().flatten()?;
+    let entered = match first {
+        Ok(frame) => store.enter(&frame, &guest).await.map_err(End::from),
+        Err(end) => Err(end),
+    };
+    match entered {
+        Ok((seat, reply)) => {
+            socket.feed(message(&reply)).await.ok()?;
+            Some((socket, seat, guest))
+        }
+        Err(end) => {
+            close(socket, end).await;
+            None
+        }
+    }
+}
+
+/// From a new TCP connection to its first frame, or what to do instead. `None` if the connection is over already.
+async fn ask(stream: TcpStream, visitor: Visitor, door: &Door) -> Option<(Socket, Guest, Result<ClientFrame, End>)> {
+    let (mut socket, identified) = upgrade(stream, |headers| door.identify(visitor, headers)).await.ok()?;
+    let guest = match identified {
+        Ok(guest) => guest,
+        Err(refusal) => {
+            let _place = door.place_for_refusal()?;
+            close(socket, End::Say(refusal.into())).await;
+            return None;
+        }
+    };
     let first = loop {
         match socket.next().await? {
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
@@ -78,30 +113,30 @@ async fn open(stream: TcpStream, address: IpAddr, store: &Store) -> Option<(Sock
             Err(broken) => break Err(complaint(&broken)),
         }
     };
-    let entered = match first {
-        Ok(frame) => store.enter(&frame, network).await.map_err(End::from),
-        Err(end) => Err(end),
-    };
-    match entered {
-        Ok((seat, reply)) => {
-            socket.feed(message(&reply)).await.ok()?;
-            Some((socket, seat))
-        }
-        Err(end) => {
-            close(socket, end).await;
-            None
-        }
-    }
+    Some((socket, guest, first))
 }
 
-async fn upgrade(stream: TcpStream) -> Result<Socket, Error> {
+/// Also what `read` makes of the request's headers.
+async fn upgrade<R>(stream: TcpStream, read: impl FnOnce(&HeaderMap) -> R + Unpin) -> Result<(Socket, R), Error>
+where
+    R: Unpin,
+{
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(Some(limits::MAX_FRAME_BYTES))
         .max_frame_size(Some(limits::MAX_FRAME_BYTES));
-    accept_hdr_async_with_config(stream, check_path, Some(config)).await
+    let mut made = None;
+    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+    let check = |request: &Request, response| {
+        let response = check_path(request, response)?;
+        made = Some(read(request.headers()));
+        Ok(response)
+    };
+    let socket = accept_hdr_async_with_config(stream, check, Some(config)).await?;
+    let made = made.ok_or(Error::ConnectionClosed)?;
+    Ok((socket, made))
 }
 
 #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]

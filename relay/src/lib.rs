@@ -24,13 +24,16 @@
 
 mod config;
 mod connection;
+mod limits;
 mod log_key;
 mod mailbox;
 mod network;
+mod proxy;
 mod server;
 mod store;
 mod time;
 
 pub use config::Config;
+pub use limits::{Rate, RateError};
 pub use server::{Relay, RelayHandle, Stats};
 pub use store::StoreUrl;

@@ -219,6 +219,7 @@ impl Serve {
             store: self.store.clone(),
             node_timeout: seconds(self.node_timeout),
             network_hint: !self.no_network_hint,
+            ..Config::default()
         }
     }
 }

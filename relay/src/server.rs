@@ -1,7 +1,9 @@
 //! The relay as a whole: it accepts connections, counts them, and drains.
 
-use crate::store::Store;
+use crate::limits::Door;
+use crate::store::{Store, error};
 use crate::{Config, connection};
+use handfast_wire::{ErrorCode, LimitKind, RelayFrame};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -13,9 +15,6 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
-
-/// How many connections over the limit are told so at the same time. Any more are dropped without a word.
-const MAX_REFUSALS: usize = 64;
 
 /// Pause after the system refused a connection: most often the file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,8 +55,7 @@ struct Shared {
     store: Store,
     /// One permit for each connection there may be.
     places: Arc<Semaphore>,
-    /// One permit for each connection over the limit that may be told so.
-    refusals: Arc<Semaphore>,
+    door: Arc<Door>,
     /// Set when the relay is over. Every connection holds a receiver: closed means that none is left.
     over: watch::Sender<bool>,
 }
@@ -72,13 +70,9 @@ impl Relay {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let places = config.max_connections;
+        let door = Arc::new(Door::new(&config));
         let store = Store::open(config).await?;
-        let shared = Shared {
-            places: Arc::new(Semaphore::new(places)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-            over: watch::Sender::new(false),
-            store,
-        };
+        let shared = Shared { places: Arc::new(Semaphore::new(places)), door, over: watch::Sender::new(false), store };
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }
 
@@ -165,20 +159,28 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 fn admit(stream: TcpStream, address: SocketAddr, shared: &Shared) {
-    let store = shared.store.clone();
-    let over = shared.over.subscribe();
-    if let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
-        tokio::spawn(async move {
-            connection::serve(stream, address.ip(), store, over).await;
-            drop(place);
-        });
-    } else if let Ok(refusal) = Arc::clone(&shared.refusals).try_acquire_owned() {
-        tokio::spawn(async move {
-            connection::refuse(stream, store.config(), over).await;
-            drop(refusal);
-        });
-    } else {
-        debug!("too many connections, dropped one");
+    let (store, door, over) = (shared.store.clone(), Arc::clone(&shared.door), shared.over.subscribe());
+    let place = || -> Result<_, RelayFrame> {
+        let visitor = door.meet(address.ip())?;
+        let full = error(ErrorCode::Limit(LimitKind::Connections));
+        Ok((visitor, Arc::clone(&shared.places).try_acquire_owned().map_err(|_| full)?))
+    };
+    match place() {
+        Ok((visitor, place)) => {
+            tokio::spawn(async move {
+                connection::serve(stream, visitor, door, store, over).await;
+                drop(place);
+            });
+        }
+        Err(why) => match door.place_for_refusal() {
+            Some(place) => {
+                tokio::spawn(async move {
+                    connection::refuse(stream, why, store.config(), over).await;
+                    drop(place);
+                });
+            }
+            None => debug!("too many connections, dropped one"),
+        },
     }
 }
 

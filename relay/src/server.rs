@@ -92,6 +92,7 @@ impl Relay {
         tokio::select! {
             () = accept(&self.listener, shared) => {}
             () = shared.store.run() => {}
+            () = shared.door.run() => {}
             () = end => {}
         }
         drop(self.listener);

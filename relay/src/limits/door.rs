@@ -44,6 +44,11 @@ impl Door {
         }
     }
 
+    /// Does what has to be done while connections come. Never returns.
+    pub(crate) async fn run(&self) {
+        self.sources.run().await;
+    }
+
     /// A connection from `peer` was accepted.
     pub(crate) fn meet(&self, peer: IpAddr) -> Result<Visitor, Refusal> {
         if proxy::is_trusted(peer, &self.trusted_proxies) {

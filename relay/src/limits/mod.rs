@@ -20,9 +20,9 @@ use sha2::{Digest, Sha256};
 pub(crate) use source::{ConnectionPermit, MailboxPermit, Source};
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// A source that was not seen for one to two periods is forgotten.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
@@ -104,15 +104,28 @@ impl Sources {
         Self { rules: Arc::new(rules), period, max_sources, table: Mutex::new(Table::new(period)) }
     }
 
+    /// Forgets in time, also when nobody comes. Never returns.
+    pub(crate) async fn run(&self) {
+        loop {
+            sleep(self.period).await;
+            let forgotten = self.table().rotate(self.period);
+            drop(forgotten);
+        }
+    }
+
     /// The source with this prefix.
     pub(crate) fn source(&self, prefix: NetworkPrefix) -> Arc<Source> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table();
         let forgotten = table.rotate(self.period);
         let source = table.find(prefix, self.max_sources, &self.rules);
         drop(table);
         // Taking a large table apart takes a while: not with the lock held.
         drop(forgotten);
         source
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

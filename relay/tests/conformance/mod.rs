@@ -1,7 +1,7 @@
 //! What two devices and a stranger see of a mailbox, over real sockets: the same whatever the store is and however many
 //! nodes share it. Each `addr()` is the next node, so that devices meet and come back across nodes.
 
-use crate::common::{A, B, C, Device, ID};
+use crate::common::{A, B, C, Device, ID, crowd};
 use crate::nodes;
 use handfast_relay::Config;
 use handfast_wire::{
@@ -71,7 +71,7 @@ async fn devices_are_told_how_long_a_mailbox_lives() {
 
 #[tokio::test]
 async fn nameplates_and_ids_do_not_repeat() {
-    let relay = nodes(Config::default()).await;
+    let relay = nodes(crowd()).await;
     let mut seen = std::collections::HashSet::new();
     let mut devices = Vec::new();
     for _ in 0..50 {

@@ -26,7 +26,7 @@ pub struct Config {
     pub max_mailbox_frames: u32,
     /// Bytes of data frames one mailbox accepts in its life, both directions together. A frame over it is refused with
     /// `Limit(MailboxBytes)`.
-    pub max_mailbox_bytes: usize,
+    pub max_mailbox_bytes: u32,
     /// Data frames one side may have sent that its peer has not acknowledged. One more is refused with
     /// `Limit(Window)`. Devices expect [`limits::WINDOW_FRAMES`]: set less only in tests.
     pub window_frames: u32,
@@ -146,7 +146,9 @@ impl Config {
             "the window must be at least 1"
         } else if rates.iter().any(|rate| !rate.is_valid()) {
             "both numbers of a rate must be from 1 to 1000000"
-        } else if self.max_queued_bytes.min(self.max_mailbox_bytes) < limits::MAX_FRAME_BYTES {
+        } else if self.max_queued_bytes < limits::MAX_FRAME_BYTES
+            || u64::from(self.max_mailbox_bytes) < limits::MAX_FRAME_BYTES as u64
+        {
             "the byte budgets must hold at least one frame of 16384 bytes"
         } else if self.mailbox_max_lifetime < self.mailbox_lifetime {
             "a mailbox's lifetime must not be longer than its maximum"

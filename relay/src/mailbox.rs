@@ -67,7 +67,7 @@ pub(crate) struct Mailbox<F> {
     claimed_at: Option<Time>,
     frames: u32,
     /// Of all frames that were accepted.
-    bytes: usize,
+    bytes: u32,
     ending: Option<Ending>,
     /// The socket that had the second slot when the slot was last freed.
     freed: Option<ConnectionId>,
@@ -247,7 +247,7 @@ impl<F: Frame> Mailbox<F> {
         if self.frames >= config.max_mailbox_frames {
             return Err(ErrorCode::Limit(LimitKind::MailboxFrames));
         }
-        let bytes = self.bytes.saturating_add(frame.len());
+        let bytes = self.bytes.saturating_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         if bytes > config.max_mailbox_bytes {
             return Err(ErrorCode::Limit(LimitKind::MailboxBytes));
         }
@@ -385,11 +385,6 @@ impl<F: Frame> Mailbox<F> {
         first.then_some(Slot::First).into_iter().chain(second.then_some(Slot::Second))
     }
 
-    /// Whether both devices have said that they accepted each other.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.first.settled && self.second.settled
-    }
-
     /// Whether this token has a slot of this mailbox.
     pub(crate) fn knows(&self, arrival: &Arrival) -> bool {
         self.slot_of(&arrival.token).is_some()
@@ -425,7 +420,6 @@ impl<F: Frame> Mailbox<F> {
     }
 
     /// Whether both devices have said that they are settled.
-    #[cfg(feature = "redis")]
     pub(crate) fn is_settled(&self) -> bool {
         self.first.settled && self.second.settled
     }

@@ -17,7 +17,8 @@ use rand::Rng;
 use rate::Bucket;
 pub use rate::{Rate, RateError};
 use sha2::{Digest, Sha256};
-pub(crate) use source::{ConnectionPermit, MailboxPermit, Source};
+use source::ConnectionPermit;
+pub(crate) use source::{HIT_LASTS, MailboxPermit, Source};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,7 +56,21 @@ pub(crate) struct Refusal {
 pub(crate) struct SourceKey([u8; 32]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SourceTag([u8; 16]);
+pub(crate) struct SourceTag(pub(crate) [u8; 16]);
+
+/// A source as nodes that share a store name it to each other: each node tells only so many apart.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedSource {
+    prefix: NetworkPrefix,
+    place: Option<u32>,
+}
+
+/// How long a slowed claim waits by itself, and at most, behind others.
+#[derive(Clone, Copy)]
+struct Wait {
+    each: Duration,
+    longest: Duration,
+}
 
 /// What every source has to keep to, and the one bucket of all of them.
 struct Rules {
@@ -64,7 +79,7 @@ struct Rules {
     claims: Rate,
     misses: Rate,
     all_misses: Bucket,
-    slow_claims: Duration,
+    slow_claims: Wait,
     max_connections: usize,
     max_mailboxes: usize,
 }
@@ -89,15 +104,14 @@ impl Sources {
     }
 
     fn with_room(config: &Config, max_sources: usize) -> Self {
-        // No source is forgotten while it has a mailbox, or its count would begin anew.
-        let period = PERIOD.max(config.mailbox_max_lifetime.saturating_add(ENTRY));
+        let period = period(config);
         let rules = Rules {
             connections: config.source_connections,
             allocations: config.source_allocations,
             claims: config.source_claims,
             misses: config.source_misses,
             all_misses: Bucket::new(config.all_misses),
-            slow_claims: config.slow_claims,
+            slow_claims: Wait { each: config.slow_claims, longest: longest_wait(config) },
             max_connections: config.max_source_connections,
             max_mailboxes: config.max_source_mailboxes,
         };
@@ -159,9 +173,9 @@ impl Table {
         let earlier = self.previous.sources.remove(&self.previous.key.tag(prefix));
         if earlier.is_none() && self.current.sources.len() + self.previous.sources.len() >= max_sources {
             let place = tag.place(OVERFLOW_SOURCES);
-            return Arc::clone(self.overflow.entry(place).or_insert_with(|| Source::new(rules)));
+            return Arc::clone(self.overflow.entry(place).or_insert_with(|| Source::new(rules, Some(place))));
         }
-        let source = earlier.unwrap_or_else(|| Source::new(rules));
+        let source = earlier.unwrap_or_else(|| Source::new(rules, None));
         self.current.sources.insert(tag, Arc::clone(&source));
         source
     }
@@ -171,11 +185,15 @@ impl Period {
     fn new() -> Self {
         let mut key = [0; 32];
         rand::rng().fill_bytes(&mut key);
-        Self { key: SourceKey(key), sources: HashMap::new() }
+        Self { key: SourceKey::new(key), sources: HashMap::new() }
     }
 }
 
 impl SourceKey {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
     pub(crate) fn tag(&self, prefix: NetworkPrefix) -> SourceTag {
         let hash = Sha256::new().chain_update(self.0);
         // The lengths differ, so no two prefixes are hashed from the same bytes.
@@ -196,6 +214,25 @@ impl SourceTag {
         let [a, b, c, d, ..] = self.0;
         u32::from_be_bytes([a, b, c, d]) % places
     }
+}
+
+impl SharedSource {
+    pub(crate) fn tag(self, key: &SourceKey) -> SourceTag {
+        match self.place {
+            None => key.tag(self.prefix),
+            Some(place) => SourceTag(u128::from(place).to_be_bytes()),
+        }
+    }
+}
+
+/// How long one key is in use. No source is forgotten while it has a mailbox, or its count would begin anew.
+pub(crate) fn period(config: &Config) -> Duration {
+    PERIOD.max(config.mailbox_max_lifetime.saturating_add(ENTRY))
+}
+
+/// The most that a slowed claim waits: behind two others of its source.
+pub(crate) fn longest_wait(config: &Config) -> Duration {
+    config.slow_claims.saturating_mul(3)
 }
 
 impl From<Refusal> for RelayFrame {

@@ -49,9 +49,14 @@ impl Rate {
         self == Self::OFF || (valid.contains(&self.burst) && valid.contains(&self.per_minute))
     }
 
+    /// From one token to the next; zero if it is off.
+    pub(crate) fn interval(self) -> Duration {
+        MINUTE.checked_div(self.per_minute).unwrap_or_default()
+    }
+
     fn quota(self) -> Option<Quota> {
         let burst = NonZeroU32::new(self.burst.min(Self::MAX))?;
-        Some(Quota::with_period(MINUTE.checked_div(self.per_minute)?)?.allow_burst(burst))
+        Some(Quota::with_period(self.interval())?.allow_burst(burst))
     }
 }
 

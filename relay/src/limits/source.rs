@@ -1,7 +1,7 @@
 //! What is counted of one source, and what it may do next.
 
 use super::rate::Bucket;
-use super::{Refusal, Rules};
+use super::{Refusal, Rules, Wait};
 use handfast_wire::LimitKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,14 @@ use tokio::time::Instant;
 /// When a source whose connections or mailboxes are all in use should come back: they end all the time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A source that is slowed waits at most for so many claims, its own included.
-const SLOW_QUEUE: u32 = 3;
-
 /// How long a source is known as one that pairs.
-const HIT_LASTS: Duration = Duration::from_secs(60 * 60);
+pub(crate) const HIT_LASTS: Duration = Duration::from_secs(60 * 60);
 
 /// An IPv4 address or an IPv6 /64: what it holds, and its token buckets.
 pub(crate) struct Source {
     rules: Arc<Rules>,
+    /// Which of the places it is that many sources share.
+    pub(super) place: Option<u32>,
     connecting: Bucket,
     allocations: Bucket,
     claims: Bucket,
@@ -44,8 +43,9 @@ struct Pace {
 }
 
 impl Source {
-    pub(super) fn new(rules: &Arc<Rules>) -> Arc<Self> {
+    pub(super) fn new(rules: &Arc<Rules>, place: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
+            place,
             connecting: Bucket::new(rules.connections),
             allocations: Bucket::new(rules.allocations),
             claims: Bucket::new(rules.claims),
@@ -102,13 +102,13 @@ impl Source {
 
     /// Too many claims of all sources miss. One that has paired lately goes on; any other waits, claim by claim.
     fn slow_down(&self) -> Result<Duration, Refusal> {
-        let (now, slow) = (Instant::now(), self.rules.slow_claims);
+        let (now, Wait { each, longest }) = (Instant::now(), self.rules.slow_claims);
         let mut pace = self.pace();
         if pace.hit.is_some_and(|hit| now.saturating_duration_since(hit) < HIT_LASTS) {
             return Ok(Duration::ZERO);
         }
         let waiting = pace.slowed_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        let (wait, longest) = (waiting.saturating_add(slow), slow.saturating_mul(SLOW_QUEUE));
+        let wait = waiting.saturating_add(each);
         if wait > longest {
             return Err(Refusal { kind: LimitKind::SourceClaims, retry_after: wait.saturating_sub(longest) });
         }

@@ -1,6 +1,6 @@
 //! Who a connection is, and whether it may come in.
 
-use super::{ConnectionPermit, Refusal, SharedSource, Source, Sources};
+use super::{ConnectionPermit, Refusal, Source, Sources};
 use crate::Config;
 use crate::proxy::{self, Origin};
 use ipnet::IpNet;
@@ -81,10 +81,5 @@ impl Guest {
     /// What this process counts of its source.
     pub(crate) fn source(&self) -> &Arc<Source> {
         self.permit.source()
-    }
-
-    /// Its source, for nodes that count together.
-    pub(crate) fn shared_source(&self) -> SharedSource {
-        SharedSource { prefix: self.origin.source, place: self.source().place }
     }
 }

@@ -18,7 +18,9 @@ use rate::Bucket;
 pub use rate::{Rate, RateError};
 use sha2::{Digest, Sha256};
 use source::ConnectionPermit;
-pub(crate) use source::{HIT_LASTS, MailboxPermit, Source};
+#[cfg(feature = "redis")]
+pub(crate) use source::HIT_LASTS;
+pub(crate) use source::{MailboxPermit, Source};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,13 +59,6 @@ pub(crate) struct SourceKey([u8; 32]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SourceTag(pub(crate) [u8; 16]);
-
-/// A source as nodes that share a store name it to each other: each node tells only so many apart.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedSource {
-    prefix: NetworkPrefix,
-    place: Option<u32>,
-}
 
 /// How long a slowed claim waits by itself, and at most, behind others.
 #[derive(Clone, Copy)]
@@ -213,15 +208,6 @@ impl SourceTag {
     fn place(self, places: u32) -> u32 {
         let [a, b, c, d, ..] = self.0;
         u32::from_be_bytes([a, b, c, d]) % places
-    }
-}
-
-impl SharedSource {
-    pub(crate) fn tag(self, key: &SourceKey) -> SourceTag {
-        match self.place {
-            None => key.tag(self.prefix),
-            Some(place) => SourceTag(u128::from(place).to_be_bytes()),
-        }
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) const HIT_LASTS: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Source {
     rules: Arc<Rules>,
     /// Which of the places it is that many sources share.
-    pub(super) place: Option<u32>,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code))]
+    place: Option<u32>,
     connecting: Bucket,
     allocations: Bucket,
     claims: Bucket,
@@ -55,6 +56,12 @@ impl Source {
             mailboxes: AtomicUsize::new(0),
             pace: Mutex::default(),
         })
+    }
+
+    /// Which of the places it is that many sources share; `None` if it has its own.
+    #[cfg(feature = "redis")]
+    pub(crate) fn place(&self) -> Option<u32> {
+        self.place
     }
 
     /// A new connection.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod nodes;
+pub mod sources;
 
 use futures_util::{SinkExt, StreamExt};
 use handfast_relay::{Config, Rate, Relay, RelayHandle, Stats};

@@ -1,6 +1,8 @@
 //! What two devices and a stranger see of a mailbox, over real sockets: the same whatever the store is and however many
 //! nodes share it. Each `addr()` is the next node, so that devices meet and come back across nodes.
 
+mod sources;
+
 use crate::common::{A, B, C, Device, ID, crowd};
 use crate::nodes;
 use handfast_relay::Config;

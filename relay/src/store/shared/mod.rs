@@ -16,7 +16,7 @@ mod sources;
 
 use super::{NAMEPLATE_DRAWS, RETRY_AFTER, Refusal, StoreUrl, draining, error, limit, random_nameplate};
 use crate::Config;
-use crate::limits::{Guest, SharedSource, SourceTag};
+use crate::limits::{Guest, SourceTag};
 use crate::log_key::LogKey;
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox};
 use crate::time::Time;
@@ -28,7 +28,7 @@ use record::{Change, Lent, Patience, Record, Seen, Unavailable, millis};
 use redis::{FromRedisValue, RedisResult};
 pub(crate) use seat::Seat;
 use seats::Seats;
-use sources::SourceKeys;
+use sources::{SharedSource, SourceKeys};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -125,7 +125,7 @@ impl Shared {
     ) -> Result<(Seat, RelayFrame), Refusal> {
         let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = ConnectionId { node: self.node, number };
-        let source = guest.shared_source();
+        let source = SharedSource::of(guest);
         let arrival = |token| Caller { arrival: Arrival::new(token, connection, guest.origin.network), source };
         match first {
             ClientFrame::Allocate { token } => self.allocate(arrival(token)).await,

@@ -3,8 +3,8 @@
 
 use super::record::{Change, Lent, Patience, Seen, Unavailable};
 use super::seats::Alarm;
+use super::sources::SharedSource;
 use super::{Place, SEAT_PATIENCE, Shared};
-use crate::limits::SharedSource;
 use crate::mailbox::snapshot::Kept;
 use crate::mailbox::{ConnectionId, Mailbox, Output, other};
 use crate::store::{Refusal, error, limit};

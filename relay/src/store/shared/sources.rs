@@ -1,10 +1,11 @@
 //! Limits per source that hold across nodes: the buckets and counts are in the store, and so is the key that names
 //! sources there. It is drawn anew every period, by whichever node needs it first.
 
-use super::{RETRY_AFTER, Shared};
 use super::client::{hex, source_key, source_mailboxes_key, sources_key};
 use super::record::millis;
-use crate::limits::{self, SharedSource, SourceKey, SourceTag};
+use super::{RETRY_AFTER, Shared};
+use crate::limits::{self, Guest, SourceKey, SourceTag};
+use crate::network::NetworkPrefix;
 use crate::store::Refusal;
 use handfast_wire::{LimitKind, MailboxId};
 use rand::Rng;
@@ -14,6 +15,13 @@ use std::time::Duration;
 
 /// The bucket of the misses of all sources.
 const ALL_MISSES: &str = "handfast:{sources}:misses";
+
+/// A source as nodes name it to each other. Each node tells only so many apart.
+#[derive(Clone, Copy)]
+pub(super) struct SharedSource {
+    prefix: NetworkPrefix,
+    place: Option<u32>,
+}
 
 /// The keys of this period and of the one before.
 #[derive(Default)]
@@ -34,6 +42,19 @@ enum Step {
     Claim,
     Missed,
     Hit,
+}
+
+impl SharedSource {
+    pub(super) fn of(guest: &Guest) -> Self {
+        Self { prefix: guest.origin.source, place: guest.source().place() }
+    }
+
+    fn tag(self, key: &SourceKey) -> SourceTag {
+        match self.place {
+            None => key.tag(self.prefix),
+            Some(place) => SourceTag(u128::from(place).to_be_bytes()),
+        }
+    }
 }
 
 impl Shared {

@@ -350,7 +350,7 @@ async fn a_silent_claim_that_left_is_freed_too() {
 
 #[tokio::test]
 async fn as_many_frames_as_a_mailbox_carries_arrive_once_and_in_order() {
-    let relay = nodes(Config::default()).await;
+    let relay = nodes(Config { max_mailbox_bytes: u32::MAX, ..Config::default() }).await;
     let (mut first, mut second, _) = Device::pair(relay.addr()).await;
     let payload = |number: u32| vec![number as u8; limits::MAX_PAYLOAD_BYTES];
     for round in 0..4 {

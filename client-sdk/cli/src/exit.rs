@@ -135,10 +135,11 @@ impl Failed {
 impl LimitReached {
     /// `None` if the run ended for another reason.
     pub(crate) fn of(failure: &Failure) -> Option<Self> {
-        match *failure {
+        match failure {
             Failure::RelayRefused { code: ErrorCode::Limit(limit), retry_after_ms } => {
-                Some(Self { name: limit.name(), retry_after_ms: Some(retry_after_ms).filter(|ms| *ms > 0) })
+                Some(Self { name: limit.name(), retry_after_ms: Some(*retry_after_ms).filter(|ms| *ms > 0) })
             }
+            Failure::Unknown { cause, .. } => Self::of(cause),
             _ => None,
         }
     }

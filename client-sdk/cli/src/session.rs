@@ -420,10 +420,13 @@ fn cut_short(may_hold: Option<String>, ours: Option<Failed>) -> Failed {
 fn ended(error: handfast::Error, may_hold: Option<String>, ours: Option<Failed>) -> Failed {
     use handfast::Error;
     match (error, may_hold, ours) {
-        (Error::Failed(Failure::Unknown { cause, .. }), Some(may_hold), _) => Failed::new(
-            Exit::OutcomeUnknown,
-            format!("contact was lost before the other device confirmed ({cause}). {may_hold}"),
-        ),
+        (Error::Failed(Failure::Unknown { cause, .. }), Some(may_hold), _) => Failed {
+            limit: LimitReached::of(&cause),
+            ..Failed::new(
+                Exit::OutcomeUnknown,
+                format!("contact was lost before the other device confirmed ({cause}). {may_hold}"),
+            )
+        },
         (error @ (Error::Failed(Failure::Unknown { .. }) | Error::NotRecorded(_)), ..) | (error, _, None) => {
             failed(error)
         }

@@ -6,6 +6,7 @@
 mod common;
 
 use common::nodes::{Nodes, RedisServer};
+use common::sources;
 use common::{A, B, C, Device, ID, crowd, relay_with, within};
 use futures_util::future::join_all;
 use handfast_relay::{Config, Relay};
@@ -13,6 +14,7 @@ use handfast_wire::limits::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
 use handfast_wire::{
     ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, MailboxId, PeerState, RelayFrame, ResumeToken, Slot,
 };
+use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -58,6 +60,44 @@ async fn the_limit_of_mailboxes_holds_across_nodes() {
     one.expect_end().await;
     let mut late = Device::allocate_soon(relay.addr()).await;
     late.close(CloseReason::Cancelled).await;
+}
+
+/// A source comes back in the hour after the one in which it was counted, under another key.
+#[tokio::test]
+async fn a_source_keeps_its_counts_when_the_key_changes() {
+    let store = RedisServer::start();
+    let now: u64 = store.ask(&["TIME"]).lines().next().unwrap().parse().unwrap();
+    let (earlier, key) = (format!("handfast:{{sources}}:key:{}", now / 3600 - 1), "a key of exactly thirty-two bytes");
+    let key = &key[..32];
+    let hash = Sha256::digest([key.as_bytes(), &[127, 0, 0, 2]].concat());
+    let source = format!("handfast:{{sources}}:{}", hex(&hash[..16]));
+    store.ask(&["SET", &earlier, key]);
+    // Its bucket of 30 is full again in an hour.
+    store.ask(&["HSET", &source, "allocations", &((now + 3600) * 1_000_000).to_string()]);
+    store.ask(&["ZADD", &format!("{source}:mailboxes"), &((now + 600) * 1000).to_string(), "its mailbox"]);
+    let relay = Nodes::sharing(2, store, Config { max_source_mailboxes: 1, ..Config::default() }).await;
+    let (_device, answer) = sources::allocate(relay.addr(), sources::ONE).await;
+    match answer {
+        RelayFrame::Error { code: ErrorCode::Limit(LimitKind::SourceMailboxes), retry_after_ms } => {
+            assert!((3_530_000..3_550_000).contains(&retry_after_ms), "{retry_after_ms}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(relay.store().ask(&["EXISTS", &source]), "0", "it has moved");
+    // The mailbox that it made then still counts, at either node.
+    for key in relay.store().ask(&["KEYS", "handfast:{sources}:????????????????????????????????"]).lines() {
+        relay.store().ask(&["HDEL", key, "allocations"]);
+    }
+    for _ in 0..2 {
+        let (_device, answer) = sources::allocate(relay.addr(), sources::ONE).await;
+        sources::assert_refused(&answer, LimitKind::SourceMailboxes);
+    }
+    let (_device, answer) = sources::allocate(relay.addr(), sources::OTHER).await;
+    sources::nameplate(&answer);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]

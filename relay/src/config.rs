@@ -1,7 +1,8 @@
 //! What an operator can set. Every limit refuses new work; none evicts what is there.
 
-use crate::StoreUrl;
+use crate::{Rate, StoreUrl};
 use handfast_wire::limits;
+use ipnet::IpNet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,9 +26,34 @@ pub struct Config {
     /// Data frames one mailbox accepts in its life, both directions together. One more is refused with
     /// `Limit(MailboxFrames)`.
     pub max_mailbox_frames: u32,
+    /// Bytes of data frames one mailbox accepts in its life, both directions together. A frame over it is refused with
+    /// `Limit(MailboxBytes)`.
+    pub max_mailbox_bytes: u32,
     /// Data frames one side may have sent that its peer has not acknowledged. One more is refused with
     /// `Limit(Window)`. Devices expect [`limits::WINDOW_FRAMES`]: set less only in tests.
     pub window_frames: u32,
+    /// Connections one source makes; a source is an IPv4 address or an IPv6 /64. One more is told
+    /// `Limit(SourceConnections)` and closed.
+    pub source_connections: Rate,
+    /// Open connections of one source. The same for one more.
+    pub max_source_connections: usize,
+    /// Mailboxes one source makes. One more is refused with `Limit(SourceMailboxes)`.
+    pub source_allocations: Rate,
+    /// Live mailboxes that one source made. The same for one more.
+    pub max_source_mailboxes: usize,
+    /// Mailboxes of others that one source joins or tries to. One more is refused with `Limit(SourceClaims)`.
+    pub source_claims: Rate,
+    /// Claims of one source that meet no mailbox. At the limit every claim of the source is refused, before anybody
+    /// looks for its mailbox, with `Limit(SourceMisses)`.
+    pub source_misses: Rate,
+    /// Claims of all sources together that meet no mailbox. Past it claims of sources that have not paired in the last
+    /// hour wait for [`slow_claims`](Self::slow_claims).
+    pub all_misses: Rate,
+    /// How long each of them waits, one after the other for each source. One that would wait three times as long is
+    /// refused with `Limit(SourceClaims)`.
+    pub slow_claims: Duration,
+    /// Networks of proxies whose `X-Forwarded-For` says who the client is. From anybody else it is ignored.
+    pub trusted_proxies: Vec<IpNet>,
     /// A mailbox lives this long ...
     pub mailbox_lifetime: Duration,
     /// ... and at least this long after the last data frame it accepted ...
@@ -52,8 +78,9 @@ pub struct Config {
     /// With a shared store: a node that has not been heard of for this long is dead, and its devices have left. A node
     /// says that it lives three times as often.
     pub node_timeout: Duration,
-    /// Whether to say if two devices come from the same network. Turn it off behind a proxy: all addresses are the
-    /// proxy's there, and the hint would say "same" to everybody.
+    /// Whether to say if two devices come from the same network. Turn it off behind a proxy that is not one of
+    /// [`trusted_proxies`](Self::trusted_proxies): all addresses are the proxy's there, and the hint would say "same" to
+    /// everybody.
     pub network_hint: bool,
     /// Certificate and key: with them the relay speaks `wss` and nothing else. `None`: plain `ws`.
     pub tls: Option<TlsFiles>,
@@ -78,7 +105,17 @@ impl Default for Config {
             max_mailboxes: 20_000,
             max_queued_bytes: 256 * 1024 * 1024,
             max_mailbox_frames: limits::MAX_MAILBOX_FRAMES,
+            max_mailbox_bytes: 512 * 1024,
             window_frames: limits::WINDOW_FRAMES,
+            source_connections: Rate::new(120, 120),
+            max_source_connections: 256,
+            source_allocations: Rate::new(30, 30),
+            max_source_mailboxes: 128,
+            source_claims: Rate::new(30, 30),
+            source_misses: Rate::new(10, 1),
+            all_misses: Rate::new(600, 600),
+            slow_claims: Duration::from_secs(5),
+            trusted_proxies: Vec::new(),
             mailbox_lifetime: ms(limits::MAILBOX_LIFETIME_MS),
             mailbox_linger: ms(limits::MAILBOX_LINGER_MS),
             mailbox_max_lifetime: ms(limits::MAILBOX_MAX_LIFETIME_MS),
@@ -111,17 +148,25 @@ impl Config {
             self.write_timeout,
             self.drain_time,
             self.node_timeout,
+            self.slow_claims,
         ];
+        let counts = [self.max_connections, self.max_mailboxes, self.max_source_connections, self.max_source_mailboxes];
+        let rates =
+            [self.source_connections, self.source_allocations, self.source_claims, self.source_misses, self.all_misses];
         let refused = if times.iter().any(|time| *time > MAX_TIME) {
             "no time may be longer than 30 days"
-        } else if self.max_connections == 0 || self.max_mailboxes == 0 || self.max_mailbox_frames == 0 {
+        } else if counts.contains(&0) || self.max_mailbox_frames == 0 {
             "every limit must be at least 1"
         } else if self.max_connections > Semaphore::MAX_PERMITS {
             "the limit of connections is absurdly high"
         } else if self.window_frames == 0 {
             "the window must be at least 1"
-        } else if self.max_queued_bytes < limits::MAX_FRAME_BYTES {
-            "the byte budget must hold at least one frame of 16384 bytes"
+        } else if rates.iter().any(|rate| !rate.is_valid()) {
+            "both numbers of a rate must be from 1 to 1000000"
+        } else if self.max_queued_bytes < limits::MAX_FRAME_BYTES
+            || u64::from(self.max_mailbox_bytes) < limits::MAX_FRAME_BYTES as u64
+        {
+            "the byte budgets must hold at least one frame of 16384 bytes"
         } else if self.mailbox_max_lifetime < self.mailbox_lifetime {
             "a mailbox's lifetime must not be longer than its maximum"
         } else if self.ping_interval.is_zero() || self.idle_timeout <= self.ping_interval {
@@ -147,7 +192,17 @@ mod tests {
             max_mailboxes,
             max_queued_bytes,
             max_mailbox_frames,
+            max_mailbox_bytes,
             window_frames,
+            source_connections,
+            max_source_connections,
+            source_allocations,
+            max_source_mailboxes,
+            source_claims,
+            source_misses,
+            all_misses,
+            slow_claims,
+            trusted_proxies,
             mailbox_lifetime,
             mailbox_linger,
             mailbox_max_lifetime,
@@ -172,7 +227,17 @@ mod tests {
             "max_mailboxes": max_mailboxes,
             "max_queued_bytes": max_queued_bytes,
             "max_mailbox_frames": max_mailbox_frames,
+            "max_mailbox_bytes": max_mailbox_bytes,
             "window_frames": window_frames,
+            "source_connections": source_connections,
+            "max_source_connections": max_source_connections,
+            "source_allocations": source_allocations,
+            "max_source_mailboxes": max_source_mailboxes,
+            "source_claims": source_claims,
+            "source_misses": source_misses,
+            "all_misses": all_misses,
+            "slow_claims_ms": ms(slow_claims),
+            "trusted_proxies": trusted_proxies,
             "mailbox_lifetime_ms": ms(mailbox_lifetime),
             "mailbox_linger_ms": ms(mailbox_linger),
             "mailbox_max_lifetime_ms": ms(mailbox_max_lifetime),

@@ -1,24 +1,25 @@
 //! One connection: upgrade, first frame, then frames both ways between its socket and its seat.
 
 use crate::Config;
+use crate::limits::{Door, Guest, Visitor};
 use crate::mailbox::Output;
 use crate::metrics::Metrics;
-use crate::network::NetworkPrefix;
 use crate::store::{Refusal, Seat, Store, error};
 use futures_util::{Sink, SinkExt, Stream as _, StreamExt};
 use handfast_wire::{ClientFrame, DataHeader, ErrorCode, LimitKind, RelayFrame, limits};
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{self, HeaderMap};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Bytes, Error, Message, http};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 /// What an idle connection pays for. A larger one saves system calls only for frames longer than this.
@@ -26,6 +27,10 @@ const READ_BUFFER_BYTES: usize = 2048;
 
 /// Frames that are ready together leave in one system call, up to about this many bytes.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+
+/// What one connection may have waiting to be written. Frames are only written when the last ones are out, so this is
+/// never met by them; a device that sends pings and reads no pongs meets it, and is dropped.
+const MAX_UNWRITTEN_BYTES: usize = WRITE_BUFFER_BYTES + 2 * limits::MAX_FRAME_BYTES;
 
 /// How long a connection that is being closed may take to read the last frame and to answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -43,35 +48,37 @@ type Socket<S> = WebSocketStream<S>;
 /// seat learn it from their mailbox.
 pub(crate) async fn serve<S: Stream>(
     arriving: impl Future<Output = Option<S>>,
-    address: IpAddr,
+    visitor: Visitor,
+    door: Arc<Door>,
     store: Store,
     metrics: &Metrics,
     mut over: watch::Receiver<bool>,
 ) {
-    let deadline = Instant::now() + store.config().first_frame_timeout;
     // The phases before and after the relaying are boxed: their memory is theirs only while they run.
     let opening = Box::pin(async {
         tokio::select! {
-            opened = timeout_at(deadline, open(arriving, address, &store, metrics)) => opened.ok().flatten(),
+            opened = open(arriving, visitor, &door, &store, metrics) => opened,
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, mut seat)) = opening.await else { return };
+    let Some((mut socket, mut seat, guest)) = opening.await else { return };
     let end = relay(&mut socket, &mut seat, store.config(), metrics).await;
     drop(seat);
     Box::pin(close(socket, end, metrics)).await;
+    drop(guest);
 }
 
-/// Tells a connection for which there is no room that there is none.
+/// Tells a connection that cannot come in why.
 pub(crate) async fn refuse<S: Stream>(
     arriving: impl Future<Output = Option<S>>,
+    why: RelayFrame,
     config: &Config,
     metrics: &Metrics,
     mut over: watch::Receiver<bool>,
 ) {
     let refusal = async {
-        if let Some(socket) = upgrade(arriving).await {
-            close(socket, End::Say(error(ErrorCode::Limit(LimitKind::Connections))), metrics).await;
+        if let Some((socket, ())) = upgrade(arriving, |_| ()).await {
+            close(socket, End::Say(why), metrics).await;
         }
     };
     tokio::select! {
@@ -83,12 +90,49 @@ pub(crate) async fn refuse<S: Stream>(
 /// From a new TCP connection to a seat in a mailbox, answered. `None` if the connection is over already.
 async fn open<S: Stream>(
     arriving: impl Future<Output = Option<S>>,
-    address: IpAddr,
+    visitor: Visitor,
+    door: &Door,
     store: &Store,
     metrics: &Metrics,
-) -> Option<(Socket<S>, Seat)> {
-    let mut socket = upgrade(arriving).await?;
-    let network = store.config().network_hint.then(|| NetworkPrefix::of(address));
+) -> Option<(Socket<S>, Seat, Guest)> {
+    let config = store.config();
+    let asking = timeout(config.first_frame_timeout, ask(arriving, visitor, door, metrics));
+    let (mut socket, guest, first) = asking.await.ok().flatten()?;
+    let entered = match first {
+        Ok(frame) => store.enter(&frame, &guest).await.map_err(End::from),
+        Err(end) => Err(end),
+    };
+    match entered {
+        Ok((seat, reply)) => {
+            socket.feed(message(&reply)).await.ok()?;
+            Some((socket, seat, guest))
+        }
+        Err(end) => {
+            close(socket, end, metrics).await;
+            None
+        }
+    }
+}
+
+/// From a new TCP connection to its first frame, or what to do instead. `None` if the connection is over already.
+async fn ask<S: Stream>(
+    arriving: impl Future<Output = Option<S>>,
+    visitor: Visitor,
+    door: &Door,
+    metrics: &Metrics,
+) -> Option<(Socket<S>, Guest, Result<ClientFrame, End>)> {
+    let (mut socket, identified) = upgrade(arriving, |headers| door.identify(visitor, headers)).await?;
+    let guest = match identified {
+        Ok(guest) => guest,
+        Err(refusal) => {
+            let why = RelayFrame::from(refusal);
+            match door.place_for_refusal() {
+                Some(_place) => close(socket, End::Say(why), metrics).await,
+                None => metrics.said(&why),
+            }
+            return None;
+        }
+    };
     let first = loop {
         match socket.next().await? {
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
@@ -100,29 +144,33 @@ async fn open<S: Stream>(
             Err(broken) => break Err(complaint(&broken)),
         }
     };
-    let entered = match first {
-        Ok(frame) => store.enter(&frame, network).await.map_err(End::from),
-        Err(end) => Err(end),
-    };
-    match entered {
-        Ok((seat, reply)) => {
-            socket.feed(message(&reply)).await.ok()?;
-            Some((socket, seat))
-        }
-        Err(end) => {
-            close(socket, end, metrics).await;
-            None
-        }
-    }
+    Some((socket, guest, first))
 }
 
-async fn upgrade<S: Stream>(arriving: impl Future<Output = Option<S>>) -> Option<Socket<S>> {
+/// Also what `read` makes of the request's headers.
+async fn upgrade<S, R>(
+    arriving: impl Future<Output = Option<S>>,
+    read: impl FnOnce(&HeaderMap) -> R + Unpin,
+) -> Option<(Socket<S>, R)>
+where
+    S: Stream,
+    R: Unpin,
+{
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(MAX_UNWRITTEN_BYTES)
         .max_message_size(Some(limits::MAX_FRAME_BYTES))
         .max_frame_size(Some(limits::MAX_FRAME_BYTES));
-    accept_hdr_async_with_config(arriving.await?, check_path, Some(config)).await.ok()
+    let mut made = None;
+    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+    let check = |request: &Request, response| {
+        let response = check_path(request, response)?;
+        made = Some(read(request.headers()));
+        Ok(response)
+    };
+    let socket = accept_hdr_async_with_config(arriving.await?, check, Some(config)).await.ok()?;
+    Some((socket, made?))
 }
 
 #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
@@ -290,9 +338,7 @@ async fn close<S: Stream>(mut socket: Socket<S>, end: End, metrics: &Metrics) {
         End::Close => (None, false),
         End::Say(frame) => (Some(frame), false),
     };
-    if let Some(RelayFrame::Error { code, .. }) = last {
-        metrics.refused(code);
-    }
+    last.iter().for_each(|last| metrics.said(last));
     let closing = async {
         if let Some(last) = last {
             socket.feed(message(&last)).await?;

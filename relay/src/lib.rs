@@ -25,10 +25,12 @@
 mod admin;
 mod config;
 mod connection;
+mod limits;
 mod log_key;
 mod mailbox;
 mod metrics;
 mod network;
+mod proxy;
 mod server;
 mod store;
 mod summary;
@@ -36,6 +38,7 @@ mod time;
 mod tls;
 
 pub use config::{Config, TlsFiles};
+pub use limits::{Rate, RateError};
 pub use server::{Relay, RelayHandle, Stats};
 pub use store::StoreUrl;
 pub use tls::Certificates;

@@ -67,6 +67,8 @@ pub(crate) struct Mailbox<F> {
     /// When the second slot was claimed.
     claimed_at: Option<Time>,
     frames: u32,
+    /// Of all frames that were accepted.
+    bytes: u32,
     ending: Option<Ending>,
     /// The socket that had the second slot when the slot was last freed.
     freed: Option<ConnectionId>,
@@ -144,6 +146,7 @@ impl<F: Frame> Mailbox<F> {
             last_data: None,
             claimed_at: None,
             frames: 0,
+            bytes: 0,
             ending: None,
             freed: None,
             first: Side::default(),
@@ -214,7 +217,7 @@ impl<F: Frame> Mailbox<F> {
     /// A data frame from a slot's socket: its header, and all its bytes. A repeated frame is dropped without a word.
     ///
     /// `UnexpectedFrame` for a gap in the numbers, an acknowledgement of what was never sent, or a closed slot;
-    /// `Limit` for more frames than the window or the mailbox takes.
+    /// `Limit` for more frames than the window or the mailbox takes, or more bytes.
     pub(crate) fn data(
         &mut self,
         now: Time,
@@ -245,8 +248,13 @@ impl<F: Frame> Mailbox<F> {
         if self.frames >= config.max_mailbox_frames {
             return Err(ErrorCode::Limit(LimitKind::MailboxFrames));
         }
+        let bytes = self.bytes.saturating_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        if bytes > config.max_mailbox_bytes {
+            return Err(ErrorCode::Limit(LimitKind::MailboxBytes));
+        }
         let was_silent = self.is_silent_claim();
         self.frames += 1;
+        self.bytes = bytes;
         self.last_data = Some(now);
         let side = self.side_mut(slot);
         side.sent.count += 1;
@@ -379,6 +387,11 @@ impl<F: Frame> Mailbox<F> {
         first.then_some(Slot::First).into_iter().chain(second.then_some(Slot::Second))
     }
 
+    /// Whether this token has a slot of this mailbox.
+    pub(crate) fn knows(&self, arrival: &Arrival) -> bool {
+        self.slot_of(&arrival.token).is_some()
+    }
+
     /// Whether the mailbox is over and only waits for its sockets to notice.
     pub(crate) fn is_over(&self) -> bool {
         self.ending.is_some()
@@ -463,7 +476,7 @@ impl<F: Frame> Mailbox<F> {
     }
 
     fn third_claim(&mut self) -> RelayFrame {
-        if self.first.settled && self.second.settled {
+        if self.is_settled() {
             for slot in [Slot::First, Slot::Second] {
                 self.tell(slot, |notices| notices.third_claim = true);
             }

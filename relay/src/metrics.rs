@@ -2,7 +2,7 @@
 
 use crate::Stats;
 use crate::mailbox::progress::{MailboxState, OUTCOMES, Step};
-use handfast_wire::{ErrorCode, LimitKind};
+use handfast_wire::{ErrorCode, LimitKind, RelayFrame};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -85,8 +85,15 @@ impl Metrics {
     }
 
     /// A device, or a connection, was refused.
-    pub(crate) fn refused(&self, code: ErrorCode) {
+    fn refused(&self, code: ErrorCode) {
         self.refusals.get_or_create(&[("reason", reason(code))]).inc();
+    }
+
+    /// A connection is told this, or would be if there were a place for telling it.
+    pub(crate) fn said(&self, frame: &RelayFrame) {
+        if let RelayFrame::Error { code, .. } = frame {
+            self.refused(*code);
+        }
     }
 
     /// A mailbox is in another state than before. `None`: it is not there.
@@ -180,7 +187,7 @@ impl Metrics {
 }
 
 /// Every value that [`reason`] has.
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 20] = [
     "malformed",
     "unexpected_frame",
     "no_such_nameplate",
@@ -194,6 +201,12 @@ const REASONS: [&str; 14] = [
     "window",
     "queued_bytes",
     "frame_bytes",
+    "mailbox_bytes",
+    "source_connections",
+    "source_mailboxes",
+    "source_claims",
+    "source_misses",
+    "store",
     "other",
 ];
 
@@ -212,6 +225,12 @@ fn reason(code: ErrorCode) -> &'static str {
         ErrorCode::Limit(LimitKind::Window) => "window",
         ErrorCode::Limit(LimitKind::QueuedBytes) => "queued_bytes",
         ErrorCode::Limit(LimitKind::FrameBytes) => "frame_bytes",
+        ErrorCode::Limit(LimitKind::MailboxBytes) => "mailbox_bytes",
+        ErrorCode::Limit(LimitKind::SourceConnections) => "source_connections",
+        ErrorCode::Limit(LimitKind::SourceMailboxes) => "source_mailboxes",
+        ErrorCode::Limit(LimitKind::SourceClaims) => "source_claims",
+        ErrorCode::Limit(LimitKind::SourceMisses) => "source_misses",
+        ErrorCode::Limit(LimitKind::Store) => "store",
         _ => "other",
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 /// The part of an address that one household or office shares.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(crate) enum NetworkPrefix {
     /// A whole IPv4 address: many devices behind one translator.
     V4([u8; 4]),

@@ -1,11 +1,12 @@
 //! The relay as a whole: it accepts connections, counts them, and drains.
 
 use crate::connection::Stream;
+use crate::limits::{Door, Visitor};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Store, error};
 use crate::summary::{self, Throttle};
 use crate::{Certificates, Config, admin, connection};
-use handfast_wire::{ErrorCode, LimitKind};
+use handfast_wire::{ErrorCode, LimitKind, RelayFrame};
 use std::fmt;
 use std::future::{Future, pending, ready};
 use std::io;
@@ -14,13 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
-
-/// How many connections over the limit are told so at the same time. Any more are dropped without a word.
-const MAX_REFUSALS: usize = 64;
 
 /// Pause after the system refused a connection: most often the file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,8 +65,7 @@ struct Shared {
     leaving: AtomicBool,
     /// One permit for each connection there may be.
     places: Arc<Semaphore>,
-    /// One permit for each connection over the limit that may be told so.
-    refusals: Arc<Semaphore>,
+    door: Arc<Door>,
     /// Set when the relay is over. Every connection holds a receiver: closed means that none is left.
     over: watch::Sender<bool>,
 }
@@ -89,7 +86,7 @@ impl Relay {
         let metrics = Arc::new(Metrics::new());
         let shared = Shared {
             places: Arc::new(Semaphore::new(config.max_connections)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            door: Arc::new(Door::new(&config)),
             over: watch::Sender::new(false),
             store: Store::open(config, Arc::clone(&metrics)).await?,
             metrics,
@@ -134,6 +131,7 @@ impl Relay {
             tokio::select! {
                 () = accept(&listener, &shared) => {}
                 () = shared.store.run() => {}
+                () = shared.door.run() => {}
                 () = certificates => {}
                 () = summary::report(&shared.metrics) => {}
                 () = end => {}
@@ -251,22 +249,35 @@ where
     S: Stream,
     A: Future<Output = Option<S>> + Send + 'static,
 {
-    let (store, metrics) = (shared.store.clone(), Arc::clone(&shared.metrics));
+    let (store, door, metrics) = (shared.store.clone(), Arc::clone(&shared.door), Arc::clone(&shared.metrics));
     let over = shared.over.subscribe();
-    if let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() {
-        tokio::spawn(async move {
-            connection::serve(arriving, address.ip(), store, &metrics, over).await;
-            drop(place);
-        });
-    } else if let Ok(refusal) = Arc::clone(&shared.refusals).try_acquire_owned() {
-        tokio::spawn(async move {
-            connection::refuse(arriving, store.config(), &metrics, over).await;
-            drop(refusal);
-        });
-    } else {
-        metrics.refused(ErrorCode::Limit(LimitKind::Connections));
-        debug!("too many connections, dropped one");
+    match place(address, shared) {
+        Ok((visitor, place)) => {
+            tokio::spawn(async move {
+                connection::serve(arriving, visitor, door, store, &metrics, over).await;
+                drop(place);
+            });
+        }
+        Err(why) => match door.place_for_refusal() {
+            Some(place) => {
+                tokio::spawn(async move {
+                    connection::refuse(arriving, why, store.config(), &metrics, over).await;
+                    drop(place);
+                });
+            }
+            None => {
+                metrics.said(&why);
+                debug!("too many connections, dropped one");
+            }
+        },
     }
+}
+
+/// A place for a connection from this address, and who it is so far.
+fn place(address: SocketAddr, shared: &Shared) -> Result<(Visitor, OwnedSemaphorePermit), RelayFrame> {
+    let visitor = shared.door.meet(address.ip())?;
+    let full = |_| error(ErrorCode::Limit(LimitKind::Connections));
+    Ok((visitor, Arc::clone(&shared.places).try_acquire_owned().map_err(full)?))
 }
 
 impl admin::Relay for Shared {

@@ -4,8 +4,9 @@
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, ValueEnum};
-use handfast_relay::{Config, StoreUrl, TlsFiles};
+use handfast_relay::{Config, Rate, StoreUrl, TlsFiles};
 use handfast_wire::limits;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -64,6 +65,47 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", env = "HANDFAST_RELAY_MAX_FRAMES")]
     max_frames: Option<NonZeroU32>,
 
+    /// Bytes of the data frames that one mailbox accepts in its life.
+    #[arg(long, value_name = "BYTES", env = "HANDFAST_RELAY_MAX_MAILBOX_BYTES")]
+    max_mailbox_bytes: Option<NonZeroU32>,
+
+    /// Connections of one source (an IPv4 address or an IPv6 /64): so many at once, and so many a minute; or `off`.
+    #[arg(long, value_name = "RATE", env = "HANDFAST_RELAY_SOURCE_CONNECTIONS")]
+    source_connections: Option<Text<Rate>>,
+
+    /// Open connections of one source.
+    #[arg(long, value_name = "N", env = "HANDFAST_RELAY_MAX_SOURCE_CONNECTIONS")]
+    max_source_connections: Option<NonZeroUsize>,
+
+    /// Mailboxes that one source makes.
+    #[arg(long, value_name = "RATE", env = "HANDFAST_RELAY_SOURCE_ALLOCATIONS")]
+    source_allocations: Option<Text<Rate>>,
+
+    /// Live mailboxes that one source made.
+    #[arg(long, value_name = "N", env = "HANDFAST_RELAY_MAX_SOURCE_MAILBOXES")]
+    max_source_mailboxes: Option<NonZeroUsize>,
+
+    /// Mailboxes that one source joins or tries to.
+    #[arg(long, value_name = "RATE", env = "HANDFAST_RELAY_SOURCE_CLAIMS")]
+    source_claims: Option<Text<Rate>>,
+
+    /// Claims of one source that meet no mailbox. Without any left its claims are refused before anybody looks.
+    #[arg(long, value_name = "RATE", env = "HANDFAST_RELAY_SOURCE_MISSES")]
+    source_misses: Option<Text<Rate>>,
+
+    /// The same of all sources together. Without any left, claims of sources that have not paired lately wait.
+    #[arg(long, value_name = "RATE", env = "HANDFAST_RELAY_ALL_MISSES")]
+    all_misses: Option<Text<Rate>>,
+
+    /// How long such a claim waits. Those of one source wait one after the other.
+    #[arg(long, value_name = "SECONDS", env = "HANDFAST_RELAY_SLOW_CLAIMS")]
+    slow_claims: Option<u64>,
+
+    /// Network of a proxy whose `X-Forwarded-For` says where a connection comes from. May be repeated; in the
+    /// environment, separated by commas.
+    #[arg(long, value_name = "CIDR", env = "HANDFAST_RELAY_TRUSTED_PROXY", value_delimiter = ',')]
+    trusted_proxy: Option<Vec<IpNet>>,
+
     /// Unacknowledged data frames a direction. For measurements: devices rely on the window of the specification.
     #[arg(long, value_name = "N", env = "HANDFAST_RELAY_WINDOW", hide = true)]
     window: Option<NonZeroU32>,
@@ -112,7 +154,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SECONDS", env = "HANDFAST_RELAY_NODE_TIMEOUT")]
     node_timeout: Option<NonZeroU64>,
 
-    /// Never say whether two devices come from the same network. Needed behind a proxy, whose address all share.
+    /// Never say whether two devices come from the same network. Needed behind a proxy
+    /// that is not trusted, whose address all share.
     #[arg(long, value_name = "BOOL", env = "HANDFAST_RELAY_NO_NETWORK_HINT", value_parser = BoolishValueParser::new(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     no_network_hint: Option<bool>,
@@ -189,6 +232,16 @@ impl Settings {
         link(&mut self.max_mailboxes, &mut config.max_mailboxes);
         link(&mut self.max_queued_bytes, &mut config.max_queued_bytes);
         link(&mut self.max_frames, &mut config.max_mailbox_frames);
+        link(&mut self.max_mailbox_bytes, &mut config.max_mailbox_bytes);
+        link(&mut self.source_connections, &mut config.source_connections);
+        link(&mut self.max_source_connections, &mut config.max_source_connections);
+        link(&mut self.source_allocations, &mut config.source_allocations);
+        link(&mut self.max_source_mailboxes, &mut config.max_source_mailboxes);
+        link(&mut self.source_claims, &mut config.source_claims);
+        link(&mut self.source_misses, &mut config.source_misses);
+        link(&mut self.all_misses, &mut config.all_misses);
+        link(&mut self.slow_claims, &mut config.slow_claims);
+        same(&mut self.trusted_proxy, &mut config.trusted_proxies);
         link(&mut self.mailbox_lifetime, &mut config.mailbox_lifetime);
         link(&mut self.mailbox_linger, &mut config.mailbox_linger);
         link(&mut self.mailbox_max, &mut config.mailbox_max_lifetime);

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{A, B, Device, ID, relay, relay_with, until, until_empty, upgrade, within};
+use common::{A, B, Device, ID, crowd, relay, relay_with, until, until_empty, upgrade, within};
 use futures_util::{SinkExt, StreamExt};
-use handfast_relay::{Config, Relay};
+use handfast_relay::{Config, Rate, Relay};
 use handfast_wire::limits::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
 use handfast_wire::{ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, RelayFrame};
 use std::io::ErrorKind;
@@ -116,6 +116,27 @@ async fn a_mailbox_carries_64_frames() {
 }
 
 #[tokio::test]
+async fn a_mailbox_carries_512_kib() {
+    let relay = relay().await;
+    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let full = [1; MAX_PAYLOAD_BYTES];
+    // 32 whole frames are 512 KiB, whichever way they go.
+    for seq in 0..16 {
+        first.data(seq, seq, &full).await;
+        second.expect_data(seq, &full).await;
+        second.data(seq, seq + 1, &full).await;
+        first.expect_data(seq, &full).await;
+    }
+    // A repeated frame takes nothing.
+    first.data(15, 16, &full).await;
+    first.synced().await;
+    first.data(16, 16, b"x").await;
+    assert_eq!(first.expect_refusal(ErrorCode::Limit(LimitKind::MailboxBytes)).await, 0);
+    assert!(matches!(second.recv().await, RelayFrame::Ack(_)));
+    assert_eq!(second.recv().await, RelayFrame::PeerLeft);
+}
+
+#[tokio::test]
 async fn all_mailboxes_share_one_byte_budget() {
     let relay = relay_with(Config { max_queued_bytes: 2 * MAX_FRAME_BYTES, ..Config::default() }).await;
     let (mut one, mut peer, _) = Device::pair(relay.addr()).await;
@@ -213,6 +234,7 @@ async fn a_device_that_never_reads_is_dropped_and_costs_a_bounded_queue() {
         window_frames: 100_000,
         max_mailbox_frames: 100_000,
         max_queued_bytes: 64 * 1024 * 1024,
+        max_mailbox_bytes: 64 * 1024 * 1024,
         write_timeout: Duration::from_millis(200),
         ..Config::default()
     };
@@ -233,12 +255,9 @@ async fn a_device_that_never_reads_is_dropped_and_costs_a_bounded_queue() {
 
 #[tokio::test]
 async fn comings_and_goings_leave_nothing_behind() {
-    let relay = relay_with(Config {
-        mailbox_lifetime: Duration::from_secs(2),
-        mailbox_linger: Duration::ZERO,
-        ..Config::default()
-    })
-    .await;
+    let relay =
+        relay_with(Config { mailbox_lifetime: Duration::from_secs(2), mailbox_linger: Duration::ZERO, ..crowd() })
+            .await;
     for round in 0..300 {
         let (mut first, mut second, _) = Device::pair(relay.addr()).await;
         first.data(0, 0, b"unread").await;
@@ -300,6 +319,15 @@ async fn a_contradictory_configuration_is_refused() {
         Config { max_mailboxes: 0, ..Config::default() },
         Config { max_mailbox_frames: 0, ..Config::default() },
         Config { window_frames: 0, ..Config::default() },
+        Config { max_mailbox_bytes: 100, ..Config::default() },
+        Config { max_source_connections: 0, ..Config::default() },
+        Config { max_source_mailboxes: 0, ..Config::default() },
+        Config { source_connections: Rate { burst: 1, per_minute: 0 }, ..Config::default() },
+        Config { source_allocations: Rate { burst: 0, per_minute: 1 }, ..Config::default() },
+        Config { source_claims: Rate { burst: 1, per_minute: u32::MAX }, ..Config::default() },
+        Config { source_misses: Rate { burst: u32::MAX, per_minute: 1 }, ..Config::default() },
+        Config { all_misses: Rate { burst: 1, per_minute: 0 }, ..Config::default() },
+        Config { slow_claims: Duration::MAX, ..Config::default() },
         Config { max_queued_bytes: 100, ..Config::default() },
         Config { mailbox_lifetime: Duration::from_secs(3600), ..Config::default() },
         Config { idle_timeout: Duration::from_secs(30), ..Config::default() },

@@ -1,6 +1,7 @@
 //! Exit codes: one for each kind of failure, so that scripts can tell them apart.
 
 use handfast::Failure;
+use handfast::wire::ErrorCode;
 use std::fmt;
 
 /// Why the command failed. Each kind is one exit code and one name in the `failed` event.
@@ -38,6 +39,15 @@ pub(crate) enum Exit {
 pub(crate) struct Failed {
     pub(crate) exit: Exit,
     pub(crate) message: String,
+    pub(crate) limit: Option<LimitReached>,
+}
+
+/// The limit of the relay that ended a run, for scripts; people read it in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitReached {
+    pub(crate) name: &'static str,
+    /// When to come back; `None` if the relay cannot say.
+    pub(crate) retry_after_ms: Option<u32>,
 }
 
 /// Kind, exit code, name, meaning: the only place that lists them.
@@ -110,7 +120,7 @@ pub(crate) fn help() -> String {
 
 impl Failed {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, message: message.to_string(), limit: None }
     }
 
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
@@ -119,6 +129,19 @@ impl Failed {
 
     pub(crate) fn internal(message: impl fmt::Display) -> Self {
         Self::new(Exit::Internal, message)
+    }
+}
+
+impl LimitReached {
+    /// `None` if the run ended for another reason.
+    pub(crate) fn of(failure: &Failure) -> Option<Self> {
+        match failure {
+            Failure::RelayRefused { code: ErrorCode::Limit(limit), retry_after_ms } => {
+                Some(Self { name: limit.name(), retry_after_ms: Some(*retry_after_ms).filter(|ms| *ms > 0) })
+            }
+            Failure::Unknown { cause, .. } => Self::of(cause),
+            _ => None,
+        }
     }
 }
 
@@ -155,7 +178,7 @@ mod tests {
     use super::*;
     use handfast::Secret;
     use handfast::protocol::device::DeviceKey;
-    use handfast::wire::ErrorCode;
+    use handfast::wire::LimitKind;
     use std::collections::{HashMap, HashSet};
 
     #[test]
@@ -198,6 +221,16 @@ mod tests {
         ] {
             assert_eq!(Exit::from(&failure).code(), code, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_the_relay_has_its_name_and_time() {
+        let refused = |code, retry_after_ms| LimitReached::of(&Failure::RelayRefused { code, retry_after_ms });
+        let misses = LimitReached { name: "source_misses", retry_after_ms: Some(40_000) };
+        assert_eq!(refused(ErrorCode::Limit(LimitKind::SourceMisses), 40_000), Some(misses));
+        let window = LimitReached { name: "window", retry_after_ms: None };
+        assert_eq!(refused(ErrorCode::Limit(LimitKind::Window), 0), Some(window));
+        assert_eq!(refused(ErrorCode::Draining, 1_000), None);
     }
 
     fn constants() -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! One run in front of a person or a script: shows its events, asks its questions, and ends it when told to.
 
 use crate::args::Answers;
-use crate::exit::{Exit, Failed};
+use crate::exit::{Exit, Failed, LimitReached};
 use crate::files::Fleeting;
 use crate::qr;
 use crate::signals::Signals;
@@ -420,10 +420,13 @@ fn cut_short(may_hold: Option<String>, ours: Option<Failed>) -> Failed {
 fn ended(error: handfast::Error, may_hold: Option<String>, ours: Option<Failed>) -> Failed {
     use handfast::Error;
     match (error, may_hold, ours) {
-        (Error::Failed(Failure::Unknown { cause, .. }), Some(may_hold), _) => Failed::new(
-            Exit::OutcomeUnknown,
-            format!("contact was lost before the other device confirmed ({cause}). {may_hold}"),
-        ),
+        (Error::Failed(Failure::Unknown { cause, .. }), Some(may_hold), _) => Failed {
+            limit: LimitReached::of(&cause),
+            ..Failed::new(
+                Exit::OutcomeUnknown,
+                format!("contact was lost before the other device confirmed ({cause}). {may_hold}"),
+            )
+        },
         (error @ (Error::Failed(Failure::Unknown { .. }) | Error::NotRecorded(_)), ..) | (error, _, None) => {
             failed(error)
         }
@@ -451,7 +454,8 @@ pub(crate) fn failed(error: handfast::Error) -> Failed {
         Error::WrongWay(_) => Exit::BadQr,
         _ => Exit::Internal,
     };
-    Failed::new(exit, error)
+    let limit = if let Error::Failed(failure) = &error { LimitReached::of(failure) } else { None };
+    Failed { limit, ..Failed::new(exit, error) }
 }
 
 fn profile_exit(error: &ProfileError) -> Exit {

@@ -258,7 +258,7 @@ impl fmt::Display for Failure {
             Self::ClaimTimedOut => "this device did not go on in time: use a new code",
             Self::RelayForgot => "the relay no longer knows this run, perhaps it restarted: start again",
             Self::RelayShutDown => "the relay is shutting down: start again in a minute, or use another relay",
-            Self::RelayRefused { code, .. } => return relay_refused(f, *code),
+            Self::RelayRefused { code, retry_after_ms } => return relay_refused(f, *code, *retry_after_ms),
             Self::RelayMisbehaved => "the relay does not answer as a relay does: check its address and version",
             Self::Cancelled => "cancelled",
             Self::RefusedHere => "refused",
@@ -279,7 +279,7 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-fn relay_refused(f: &mut fmt::Formatter<'_>, code: ErrorCode) -> fmt::Result {
+fn relay_refused(f: &mut fmt::Formatter<'_>, code: ErrorCode, retry_after_ms: u32) -> fmt::Result {
     match code {
         ErrorCode::Draining => f.write_str("the relay is shutting down: try again in a minute, or use another relay"),
         ErrorCode::Limit(limit) => {
@@ -290,10 +290,55 @@ fn relay_refused(f: &mut fmt::Formatter<'_>, code: ErrorCode) -> fmt::Result {
                 LimitKind::Window => "too many messages wait for the other device",
                 LimitKind::QueuedBytes => "its memory budget is used up",
                 LimitKind::FrameBytes => "a message was too long for it",
+                LimitKind::MailboxBytes => "this run sent too many bytes",
+                LimitKind::SourceConnections => "too many connections come from your network",
+                LimitKind::SourceMailboxes => "too many codes and QR codes were made from your network",
+                LimitKind::SourceClaims => "too many codes were entered from your network",
+                LimitKind::SourceMisses => "too many codes that do not exist were entered from your network",
+                LimitKind::Store => "the store behind it does not answer",
                 _ => "one of its limits was reached",
             };
-            write!(f, "the relay refuses: {what}. Try again later, or use another relay")
+            write!(f, "the relay refuses: {what}. Try again {}, or use another relay", When(retry_after_ms))
         }
         _ => f.write_str("the relay refuses what this device sent: check that both are of the same version"),
+    }
+}
+
+/// When to come back, in words and never too early; 0 milliseconds: the relay cannot say.
+struct When(u32);
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, unit) = match self.0.div_ceil(1000) {
+            0 => return f.write_str("later"),
+            seconds @ 1..=90 => (seconds, "second"),
+            seconds @ 91..=5400 => (seconds.div_ceil(60), "minute"),
+            seconds => (seconds.div_ceil(3600), "hour"),
+        };
+        write!(f, "in {count} {unit}{}", if count == 1 { "" } else { "s" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_and_never_too_early() {
+        for (retry_after_ms, said) in [
+            (0, "Try again later, "),
+            (1, "Try again in 1 second, "),
+            (1001, "Try again in 2 seconds, "),
+            (40_000, "Try again in 40 seconds, "),
+            (90_001, "Try again in 2 minutes, "),
+            (3_600_000, "Try again in 60 minutes, "),
+            (5_400_001, "Try again in 2 hours, "),
+            (u32::MAX, "Try again in 1194 hours, "),
+        ] {
+            let code = ErrorCode::Limit(LimitKind::SourceMisses);
+            let text = Failure::RelayRefused { code, retry_after_ms }.to_string();
+            assert!(text.contains(said), "{retry_after_ms}: {text}");
+        }
     }
 }

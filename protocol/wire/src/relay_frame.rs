@@ -179,6 +179,18 @@ pub enum LimitKind {
     QueuedBytes,
     /// Frame size.
     FrameBytes,
+    /// Bytes of data frames that one mailbox accepts in its life.
+    MailboxBytes,
+    /// Connections from one source: open at the same time, or a minute.
+    SourceConnections,
+    /// Mailboxes of one source: alive at the same time, or made a minute.
+    SourceMailboxes,
+    /// Claims from one source a minute.
+    SourceClaims,
+    /// Claims from one source that met no mailbox.
+    SourceMisses,
+    /// No limit of the relay itself: the store that it shares with other relays does not answer.
+    Store,
     /// A limit that this version does not know by name.
     Other(u8),
 }
@@ -327,28 +339,46 @@ impl ErrorCode {
     }
 }
 
-impl LimitKind {
-    fn code(self) -> u8 {
-        match self {
-            Self::Connections => 0,
-            Self::Mailboxes => 1,
-            Self::MailboxFrames => 2,
-            Self::Window => 3,
-            Self::QueuedBytes => 4,
-            Self::FrameBytes => 5,
-            Self::Other(code) => code,
-        }
-    }
+/// The limits that have a name, written once: number, variant, name.
+macro_rules! limits {
+    ($($code:literal $variant:ident $name:literal,)+) => {
+        impl LimitKind {
+            /// The name that documents and programs use: `source_misses`. `other` for a number without a name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                    Self::Other(_) => "other",
+                }
+            }
 
-    fn from_code(code: u8) -> Self {
-        match code {
-            0 => Self::Connections,
-            1 => Self::Mailboxes,
-            2 => Self::MailboxFrames,
-            3 => Self::Window,
-            4 => Self::QueuedBytes,
-            5 => Self::FrameBytes,
-            other => Self::Other(other),
+            fn code(self) -> u8 {
+                match self {
+                    $(Self::$variant => $code,)+
+                    Self::Other(code) => code,
+                }
+            }
+
+            fn from_code(code: u8) -> Self {
+                match code {
+                    $($code => Self::$variant,)+
+                    other => Self::Other(other),
+                }
+            }
         }
-    }
+    };
+}
+
+limits! {
+    0 Connections "connections",
+    1 Mailboxes "mailboxes",
+    2 MailboxFrames "mailbox_frames",
+    3 Window "window",
+    4 QueuedBytes "queued_bytes",
+    5 FrameBytes "frame_bytes",
+    6 MailboxBytes "mailbox_bytes",
+    7 SourceConnections "source_connections",
+    8 SourceMailboxes "source_mailboxes",
+    9 SourceClaims "source_claims",
+    10 SourceMisses "source_misses",
+    11 Store "store",
 }

@@ -83,10 +83,16 @@ fn end_reason() -> impl Strategy<Value = EndReason> {
 }
 
 fn limit_kind() -> impl Strategy<Value = LimitKind> {
-    use LimitKind::{Connections, FrameBytes, MailboxFrames, Mailboxes, QueuedBytes, Window};
-    let named = vec![Connections, Mailboxes, MailboxFrames, Window, QueuedBytes, FrameBytes];
+    use LimitKind::{
+        Connections, FrameBytes, MailboxBytes, MailboxFrames, Mailboxes, QueuedBytes, SourceClaims, SourceConnections,
+        SourceMailboxes, SourceMisses, Store, Window,
+    };
+    let of_the_relay = vec![Connections, Mailboxes, QueuedBytes, Store];
+    let of_a_run = vec![MailboxFrames, Window, FrameBytes, MailboxBytes];
+    let of_a_source = vec![SourceConnections, SourceMailboxes, SourceClaims, SourceMisses];
+    let named = [of_the_relay, of_a_run, of_a_source].concat();
     // Lower numbers have names: `Other` never holds one of them after decoding.
-    prop_oneof![prop::sample::select(named), (6..=u8::MAX).prop_map(LimitKind::Other)]
+    prop_oneof![prop::sample::select(named), (12..=u8::MAX).prop_map(LimitKind::Other)]
 }
 
 fn error_code() -> impl Strategy<Value = ErrorCode> {

@@ -31,12 +31,12 @@ impl Frame for Kept {
 
 impl Mailbox<Kept> {
     pub(crate) fn write(&self, w: &mut Writer) {
-        let Self { born, last_data, claimed_at, frames, ending, freed, first, second } = self;
+        let Self { born, last_data, claimed_at, frames, bytes, ending, freed, first, second } = self;
         w.u8(VERSION);
         time(w, *born);
         optional(w, last_data.as_ref(), |w, at| time(w, *at));
         optional(w, claimed_at.as_ref(), |w, at| time(w, *at));
-        w.u32(*frames);
+        w.u32(*frames).u32(*bytes);
         w.u8(match ending {
             None => 0,
             Some(Ending::Closed) => 1,
@@ -57,6 +57,7 @@ impl Mailbox<Kept> {
             last_data: read_optional(r, read_time)?,
             claimed_at: read_optional(r, read_time)?,
             frames: r.u32()?,
+            bytes: r.u32()?,
             ending: match r.u8()? {
                 0 => None,
                 1 => Some(Ending::Closed),

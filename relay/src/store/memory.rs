@@ -4,11 +4,11 @@
 
 use super::{NAMEPLATE_DRAWS, draining, error, limit, random_nameplate};
 use crate::Config;
+use crate::limits::{Guest, MailboxPermit, Refusal, Source};
 use crate::log_key::LogKey;
 use crate::mailbox::progress::{MailboxState, Step};
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox, Output};
 use crate::metrics::Metrics;
-use crate::network::NetworkPrefix;
 use crate::time::Time;
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, DataHeader, EndReason, ErrorCode, LimitKind, MailboxId, Nameplate, RelayFrame,
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Bytes;
 use tracing::debug;
 
@@ -34,8 +34,6 @@ pub(crate) struct Memory {
     queued_bytes: AtomicUsize,
     last_connection: AtomicU64,
     log_key: LogKey,
-    /// A deadline came up that is earlier than all others.
-    earlier_deadline: Notify,
     /// The last mailbox ended.
     emptied: Notify,
 }
@@ -43,6 +41,7 @@ pub(crate) struct Memory {
 /// One connection's place in one mailbox. Dropping it tells the peer that the device has left.
 pub(crate) struct Seat {
     store: Arc<Memory>,
+    source: Arc<Source>,
     mailbox: Arc<SharedMailbox>,
     id: MailboxId,
     slot: Slot,
@@ -63,6 +62,8 @@ struct Entered {
     mailbox: Arc<SharedMailbox>,
     nameplate: Option<Nameplate>,
     deadline: Time,
+    /// Counts the mailbox for the source that made it.
+    _permit: MailboxPermit,
 }
 
 struct SharedMailbox(Mutex<Locked>);
@@ -83,7 +84,6 @@ impl Memory {
             queued_bytes: AtomicUsize::new(0),
             last_connection: AtomicU64::new(0),
             log_key: LogKey::random(),
-            earlier_deadline: Notify::new(),
             emptied: Notify::new(),
         })
     }
@@ -101,22 +101,25 @@ impl Memory {
     }
 
     /// Answers the first frame of a connection: a seat and the frame that says so, or the frame that refuses.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        first: &ClientFrame,
-        network: Option<NetworkPrefix>,
-    ) -> Result<(Seat, RelayFrame), RelayFrame> {
-        let now = self.now();
+    pub(crate) async fn enter(self: &Arc<Self>, first: &ClientFrame, guest: &Guest) -> Answer {
         let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = ConnectionId { node: 0, number };
-        let arrival = |token: &ResumeToken| Arrival::new(token, connection, network);
+        let caller = Caller { connection, source: guest.source() };
         // Hashes the token before it takes the lock.
+        let arrival = |token: &ResumeToken| Arrival::new(token, connection, guest.origin.network);
         match first {
-            ClientFrame::Allocate { token } => self.allocate(now, connection, arrival(token)),
-            ClientFrame::Open { mailbox, token } => self.open(now, connection, *mailbox, arrival(token)),
-            ClientFrame::Claim { nameplate, token } => self.claim(now, connection, *nameplate, arrival(token)),
+            ClientFrame::Allocate { token } => self.allocate(caller, arrival(token)),
+            ClientFrame::Open { mailbox, token } => self.open(caller, *mailbox, arrival(token)),
+            ClientFrame::Claim { nameplate, token } => {
+                let arrival = arrival(token);
+                let wait = self.may_claim(caller, *nameplate, &arrival)?;
+                if !wait.is_zero() {
+                    sleep(wait).await;
+                }
+                self.claim(caller, *nameplate, arrival)
+            }
             ClientFrame::Resume { mailbox, token, received } => {
-                self.resume(now, connection, *mailbox, arrival(token), *received)
+                self.resume(caller, *mailbox, arrival(token), *received)
             }
             _ => Err(error(ErrorCode::UnexpectedFrame)),
         }
@@ -150,19 +153,16 @@ impl Memory {
     }
 
     /// Ends mailboxes and frees slots when their time comes. Never returns.
+    ///
+    /// Nobody wakes it for a new deadline: none comes sooner than it looks again.
     pub(crate) async fn run_timers(&self) {
+        let soonest = self.config.claim_timeout.min(self.config.mailbox_lifetime);
         loop {
             let next = self.registry().deadlines.first().map(|(at, _)| *at);
-            let due = async {
-                match next {
-                    Some(at) => sleep_until(self.start + at.since(Time(0))).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => self.on_time(self.now()),
-                () = self.earlier_deadline.notified() => {}
-            }
+            let again = self.now() + soonest;
+            let at = next.map_or(again, |next| next.min(again));
+            sleep_until(self.start + at.since(Time(0))).await;
+            self.on_time(self.now());
         }
     }
 
@@ -186,54 +186,65 @@ impl Memory {
         }
     }
 
-    fn allocate(self: &Arc<Self>, now: Time, connection: ConnectionId, arrival: Arrival) -> Answer {
+    fn allocate(self: &Arc<Self>, caller: Caller<'_>, arrival: Arrival) -> Answer {
+        let permit = caller.source.allocate()?;
+        let now = self.now();
         let mut registry = self.registry();
         let nameplate = registry.unused_nameplate().ok_or_else(|| limit(LimitKind::Mailboxes))?;
         let mut id = MailboxId([0; 16]);
         rand::rng().fill_bytes(&mut id.0);
-        let mailbox = self.create(&mut registry, now, id, Some(nameplate))?;
-        let (seat, _) = self.join(&mut registry, now, connection, id, &mailbox, arrival)?;
+        let mailbox = self.create(&mut registry, now, id, Some(nameplate), permit)?;
+        let (seat, _) = self.join(&mut registry, now, caller, id, &mailbox, arrival)?;
         let lifetime = mailbox.lock().mailbox.lifetime(now, &self.config);
         Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime }))
     }
 
-    fn open(self: &Arc<Self>, now: Time, connection: ConnectionId, id: MailboxId, arrival: Arrival) -> Answer {
+    fn open(self: &Arc<Self>, caller: Caller<'_>, id: MailboxId, arrival: Arrival) -> Answer {
+        let now = self.now();
         let mut registry = self.registry();
         let mailbox = match self.find(&mut registry, id) {
-            Some(mailbox) => mailbox,
-            None => self.create(&mut registry, now, id, None)?,
+            Some(mailbox) => {
+                if !mailbox.lock().mailbox.knows(&arrival) {
+                    caller.source.join()?;
+                }
+                mailbox
+            }
+            None => self.create(&mut registry, now, id, None, caller.source.allocate()?)?,
         };
-        self.join(&mut registry, now, connection, id, &mailbox, arrival)
+        self.join(&mut registry, now, caller, id, &mailbox, arrival)
     }
 
-    fn claim(self: &Arc<Self>, now: Time, connection: ConnectionId, nameplate: Nameplate, arrival: Arrival) -> Answer {
+    /// Whether, and after what wait, this claim may be looked at. A device that repeats its own claim pays nothing.
+    fn may_claim(&self, caller: Caller<'_>, nameplate: Nameplate, arrival: &Arrival) -> Result<Duration, Refusal> {
+        let own = self
+            .named(&mut self.registry(), nameplate)
+            .is_some_and(|(_, mailbox)| mailbox.lock().mailbox.knows(arrival));
+        if own { Ok(Duration::ZERO) } else { caller.source.claim() }
+    }
+
+    fn claim(self: &Arc<Self>, caller: Caller<'_>, nameplate: Nameplate, arrival: Arrival) -> Answer {
+        let now = self.now();
         let mut registry = self.registry();
-        let id = registry.nameplates.get(&nameplate).copied();
-        let (id, mailbox) = id
-            .and_then(|id| Some((id, self.find(&mut registry, id)?)))
-            .ok_or_else(|| error(ErrorCode::NoSuchNameplate))?;
-        self.join(&mut registry, now, connection, id, &mailbox, arrival)
+        let Some((id, mailbox)) = self.named(&mut registry, nameplate) else {
+            caller.source.missed();
+            return Err(error(ErrorCode::NoSuchNameplate));
+        };
+        self.join(&mut registry, now, caller, id, &mailbox, arrival)
     }
 
-    fn resume(
-        self: &Arc<Self>,
-        now: Time,
-        connection: ConnectionId,
-        id: MailboxId,
-        arrival: Arrival,
-        received: u32,
-    ) -> Answer {
+    fn resume(self: &Arc<Self>, caller: Caller<'_>, id: MailboxId, arrival: Arrival, received: u32) -> Answer {
+        let now = self.now();
         let mailbox = self.find(&mut self.registry(), id).ok_or_else(|| error(ErrorCode::NoSuchMailbox))?;
         let answer = self.step(&mailbox, 0, |mailbox| mailbox.resume(now, &self.config, arrival, received));
         let (slot, reply) = answer.map_err(error)?;
-        Ok((self.seat(&mailbox, id, slot, connection), reply))
+        Ok((self.seat(&mailbox, id, slot, caller), reply))
     }
 
     fn join(
         self: &Arc<Self>,
         registry: &mut Registry,
         now: Time,
-        connection: ConnectionId,
+        caller: Caller<'_>,
         id: MailboxId,
         mailbox: &Arc<SharedMailbox>,
         arrival: Arrival,
@@ -244,24 +255,25 @@ impl Memory {
         });
         if over {
             self.remove(registry, id, mailbox);
-        } else if registry.set_deadline(id, deadline) {
-            self.earlier_deadline.notify_one();
+        } else {
+            registry.set_deadline(id, deadline);
         }
         match entry {
-            Entry::Seated(slot, reply) => Ok((self.seat(mailbox, id, slot, connection), reply)),
+            Entry::Seated(slot, reply) => Ok((self.seat(mailbox, id, slot, caller), reply)),
             Entry::Refused(why) => Err(why),
         }
     }
 
-    fn seat(
-        self: &Arc<Self>,
-        mailbox: &Arc<SharedMailbox>,
-        id: MailboxId,
-        slot: Slot,
-        connection: ConnectionId,
-    ) -> Seat {
+    fn seat(self: &Arc<Self>, mailbox: &Arc<SharedMailbox>, id: MailboxId, slot: Slot, caller: Caller<'_>) -> Seat {
+        let Caller { connection, source } = caller;
         debug!(mailbox = %self.log_key.tag(id), ?slot, connection = connection.number, "seated");
-        Seat { store: Arc::clone(self), mailbox: Arc::clone(mailbox), id, slot, connection }
+        let (store, source, mailbox) = (Arc::clone(self), Arc::clone(source), Arc::clone(mailbox));
+        Seat { store, source, mailbox, id, slot, connection }
+    }
+
+    fn named(&self, registry: &mut Registry, nameplate: Nameplate) -> Option<(MailboxId, Arc<SharedMailbox>)> {
+        let id = registry.nameplates.get(&nameplate).copied()?;
+        Some((id, self.find(registry, id)?))
     }
 
     /// The live mailbox with this id. One that is over but still listed is as good as gone.
@@ -280,6 +292,7 @@ impl Memory {
         now: Time,
         id: MailboxId,
         nameplate: Option<Nameplate>,
+        permit: MailboxPermit,
     ) -> Result<Arc<SharedMailbox>, RelayFrame> {
         if let Some(gone_at) = registry.draining {
             return Err(draining(gone_at.since(now)));
@@ -290,13 +303,10 @@ impl Memory {
         let mailbox = Mailbox::new(now);
         let deadline = mailbox.next_deadline(&self.config);
         let mailbox = Arc::new(SharedMailbox(Mutex::new(Locked { mailbox, first: None, second: None })));
-        if registry.deadlines.first().is_none_or(|(at, _)| deadline < *at) {
-            self.earlier_deadline.notify_one();
-        }
         registry.deadlines.insert((deadline, id.0));
         registry.nameplates.extend(nameplate.map(|nameplate| (nameplate, id)));
         self.metrics.mailbox_moved(None, Some(MailboxState::Waiting));
-        registry.mailboxes.insert(id, Entered { mailbox: Arc::clone(&mailbox), nameplate, deadline });
+        registry.mailboxes.insert(id, Entered { mailbox: Arc::clone(&mailbox), nameplate, deadline, _permit: permit });
         Ok(mailbox)
     }
 
@@ -404,7 +414,13 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.store.step(&self.mailbox, 0, |mailbox| mailbox.detach(self.key()));
+        let settled = self.store.step(&self.mailbox, 0, |mailbox| {
+            mailbox.detach(self.key());
+            mailbox.is_settled()
+        });
+        if settled {
+            self.source.hit();
+        }
     }
 }
 
@@ -415,13 +431,11 @@ impl Registry {
             .find(|nameplate| !self.nameplates.contains_key(nameplate))
     }
 
-    /// Whether this is now the earliest of all deadlines.
-    fn set_deadline(&mut self, id: MailboxId, deadline: Time) -> bool {
-        let Some(entered) = self.mailboxes.get_mut(&id) else { return false };
+    fn set_deadline(&mut self, id: MailboxId, deadline: Time) {
+        let Some(entered) = self.mailboxes.get_mut(&id) else { return };
         self.deadlines.remove(&(entered.deadline, id.0));
         entered.deadline = deadline;
         self.deadlines.insert((deadline, id.0));
-        self.deadlines.first() == Some(&(deadline, id.0))
     }
 }
 
@@ -438,6 +452,13 @@ impl Locked {
             Slot::Second => &mut self.second,
         }
     }
+}
+
+/// Who sends a first frame.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    connection: ConnectionId,
+    source: &'a Arc<Source>,
 }
 
 type Answer = Result<(Seat, RelayFrame), RelayFrame>;

@@ -9,9 +9,9 @@ mod shared;
 mod url;
 
 use crate::Config;
+use crate::limits::Guest;
 use crate::mailbox::Output;
 use crate::metrics::Metrics;
-use crate::network::NetworkPrefix;
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, DataHeader, EndReason, ErrorCode, LimitKind, Nameplate, RelayFrame,
 };
@@ -106,19 +106,15 @@ impl Store {
     }
 
     /// Answers the first frame of a connection: a seat and the frame that says so.
-    pub(crate) async fn enter(
-        &self,
-        first: &ClientFrame,
-        network: Option<NetworkPrefix>,
-    ) -> Result<(Seat, RelayFrame), Refusal> {
+    pub(crate) async fn enter(&self, first: &ClientFrame, guest: &Guest) -> Result<(Seat, RelayFrame), Refusal> {
         match self {
             Self::Memory(memory) => {
-                let (seat, reply) = memory.enter(first, network).map_err(Refusal::Say)?;
+                let (seat, reply) = memory.enter(first, guest).await.map_err(Refusal::Say)?;
                 Ok((Seat::Memory(seat), reply))
             }
             #[cfg(feature = "redis")]
             Self::Shared(shared) => {
-                let (seat, reply) = shared.enter(first, network).await?;
+                let (seat, reply) = shared.enter(first, guest).await?;
                 Ok((Seat::Shared(Box::new(seat)), reply))
             }
         }
@@ -223,8 +219,8 @@ impl Seat {
 
 /// The refusal for `code`. For a limit of the whole relay it says when to come back.
 pub(crate) fn error(code: ErrorCode) -> RelayFrame {
-    let passes =
-        matches!(code, ErrorCode::Limit(LimitKind::Connections | LimitKind::Mailboxes | LimitKind::QueuedBytes));
+    use LimitKind::{Connections, Mailboxes, QueuedBytes, Store};
+    let passes = matches!(code, ErrorCode::Limit(Connections | Mailboxes | QueuedBytes | Store));
     refusal(code, if passes { RETRY_AFTER } else { Duration::ZERO })
 }
 

@@ -6,10 +6,11 @@ pub mod http;
 pub mod nodes;
 pub mod process;
 pub mod redis_server;
+pub mod sources;
 pub mod tls;
 
 use futures_util::{SinkExt, StreamExt};
-use handfast_relay::{Config, Relay, RelayHandle, Stats};
+use handfast_relay::{Config, Rate, Relay, RelayHandle, Stats};
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, Data, EndReason, ErrorCode, Flags, Joined, MailboxId, Nameplate, RelayFrame,
     ResumeToken,
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -32,6 +34,20 @@ pub async fn relay() -> RelayHandle {
 
 pub async fn relay_with(config: Config) -> RelayHandle {
     Relay::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap().spawn()
+}
+
+/// All limits per source off: for tests in which many devices come from one address.
+pub fn crowd() -> Config {
+    Config {
+        source_connections: Rate::OFF,
+        max_source_connections: usize::MAX,
+        source_allocations: Rate::OFF,
+        max_source_mailboxes: usize::MAX,
+        source_claims: Rate::OFF,
+        source_misses: Rate::OFF,
+        all_misses: Rate::OFF,
+        ..Config::default()
+    }
 }
 
 pub struct Device {
@@ -52,6 +68,24 @@ impl Device {
         Self { socket: upgrade(socket.connect(addr).await.unwrap(), addr, "/v1").await.unwrap() }
     }
 
+    /// From this address of the machine. All of 127.0.0.0/8 is.
+    pub async fn connect_from(addr: SocketAddr, source: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        Self { socket: upgrade(socket.connect(addr).await.unwrap(), addr, "/v1").await.unwrap() }
+    }
+
+    /// As a proxy connects for a client: with these lines of `X-Forwarded-For`.
+    pub async fn connect_for(addr: SocketAddr, forwarded: &[&str]) -> Self {
+        let mut request = format!("ws://{addr}/v1").into_client_request().unwrap();
+        for line in forwarded {
+            request.headers_mut().append("X-Forwarded-For", line.parse().unwrap());
+        }
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let (socket, _) = within(client_async(request, stream)).await.unwrap();
+        Self { socket }
+    }
+
     /// A new mailbox.
     pub async fn allocate(addr: SocketAddr) -> (Self, Nameplate, MailboxId) {
         let mut device = Self::connect(addr).await;
@@ -65,9 +99,14 @@ impl Device {
     /// The first answer to this first frame.
     pub async fn ask(addr: SocketAddr, first: ClientFrame) -> (Self, RelayFrame) {
         let mut device = Self::connect(addr).await;
-        device.send(first).await;
-        let answer = device.recv().await;
+        let answer = device.answer(first).await;
         (device, answer)
+    }
+
+    /// The first answer to this first frame.
+    pub async fn answer(&mut self, first: ClientFrame) -> RelayFrame {
+        self.send(first).await;
+        self.recv().await
     }
 
     pub async fn claim(addr: SocketAddr, nameplate: Nameplate, token: ResumeToken) -> (Self, Joined) {

@@ -30,11 +30,14 @@ _ENDS = {
     EndReason.SHUTTING_DOWN: "relay_shut_down",
     EndReason.REPLACED: "relay_misbehaved",
 }
-LIMITS = ("connections", "mailboxes", "mailbox frames", "window", "queued bytes", "frame bytes")
+LIMITS = (
+    "connections", "mailboxes", "mailbox frames", "window", "queued bytes", "frame bytes", "mailbox bytes",
+    "source connections", "source mailboxes", "source claims", "source misses", "store",
+)
 
 
 def limit_name(limit: int) -> str:
-    """Section 9: numbers from 6 on are limits without a name."""
+    """Section 9: numbers from 12 on are limits without a name."""
     return LIMITS[limit] if limit < len(LIMITS) else "a limit that I cannot name"
 
 

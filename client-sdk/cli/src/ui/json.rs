@@ -86,6 +86,21 @@ pub(crate) fn unlocked(items: &ReleasedItems) -> Value {
     json!({"event": "done", "outcome": "unlocked", "unlock_key_hex": key.as_deref(), "entries": entries})
 }
 
+/// The last event of a command that failed. `limit` and `retry_after_ms` only where the relay named a limit.
+pub(crate) fn failed(failed: &Failed) -> Value {
+    let mut value = json!({
+        "event": "failed",
+        "failure": failed.exit.name(),
+        "exit_code": failed.exit.code(),
+        "message": failed.message,
+    });
+    if let (Some(limit), Value::Object(fields)) = (failed.limit, &mut value) {
+        fields.insert("limit".into(), limit.name.into());
+        fields.insert("retry_after_ms".into(), limit.retry_after_ms.into());
+    }
+    value
+}
+
 pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Code => "code",

@@ -6,7 +6,7 @@ pub(crate) mod screen;
 
 use crate::exit::Failed;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -91,12 +91,7 @@ impl Ui {
     pub(crate) fn failed(&mut self, failed: &Failed) {
         self.calm();
         // A script that closed its end learns the exit code.
-        let _ = self.event(&json!({
-            "event": "failed",
-            "failure": failed.exit.name(),
-            "exit_code": failed.exit.code(),
-            "message": failed.message,
-        }));
+        let _ = self.event(&json::failed(failed));
         self.say(&format!("handfast: {}\n", failed.message));
     }
 

@@ -1,6 +1,7 @@
 //! The one connection of a node to its store: names of keys, scripts, the store's clock.
 
 use crate::StoreUrl;
+use crate::limits::SourceTag;
 use crate::metrics::Metrics;
 use crate::time::Time;
 use handfast_wire::{MailboxId, Nameplate};
@@ -118,6 +119,7 @@ pub(super) struct Scripts {
     pub(super) commit: Script,
     pub(super) budget: Script,
     pub(super) place: Script,
+    pub(super) source: Script,
 }
 
 impl Scripts {
@@ -126,6 +128,7 @@ impl Scripts {
             commit: Script::new(include_str!("commit.lua")),
             budget: Script::new(include_str!("budget.lua")),
             place: Script::new(include_str!("place.lua")),
+            source: Script::new(include_str!("source.lua")),
         }
     }
 }
@@ -144,6 +147,22 @@ pub(super) fn mailbox_key(id: MailboxId) -> String {
 /// Holds the id of the mailbox that has this nameplate.
 pub(super) fn nameplate_key(nameplate: Nameplate) -> String {
     format!("handfast:nameplate:{{{:05x}}}", nameplate.number())
+}
+
+/// What is counted of a source. All sources are in one place of a cluster, because one script moves one from its old
+/// name to its new one and counts the misses of all.
+pub(super) fn source_key(tag: SourceTag) -> String {
+    format!("handfast:{{sources}}:{}", hex(&tag.0))
+}
+
+/// The mailboxes that a source made.
+pub(super) fn source_mailboxes_key(tag: SourceTag) -> String {
+    format!("handfast:{{sources}}:{}:mailboxes", hex(&tag.0))
+}
+
+/// The key under which sources are named in a period.
+pub(super) fn sources_key(period: u64) -> String {
+    format!("handfast:{{sources}}:key:{period}")
 }
 
 /// Exists while a node lives.

@@ -12,14 +12,15 @@ mod client;
 mod record;
 mod seat;
 mod seats;
+mod sources;
 
-use super::{NAMEPLATE_DRAWS, RETRY_AFTER, Refusal, StoreUrl, draining, error, limit, random_nameplate, refusal};
+use super::{NAMEPLATE_DRAWS, RETRY_AFTER, Refusal, StoreUrl, draining, error, limit, random_nameplate};
 use crate::Config;
+use crate::limits::{Guest, SourceTag};
 use crate::log_key::LogKey;
 use crate::mailbox::progress::MailboxState;
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox};
 use crate::metrics::Metrics;
-use crate::network::NetworkPrefix;
 use crate::time::Time;
 use budget::Budget;
 use client::{Client, MAILBOXES, Scripts, hex, nameplate_key, node_channel, node_key};
@@ -29,6 +30,7 @@ use record::{Change, Lent, Patience, Record, Seen, Unavailable, millis};
 use redis::{FromRedisValue, RedisResult};
 pub(crate) use seat::Seat;
 use seats::Seats;
+use sources::{SharedSource, SourceKeys};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -59,6 +61,7 @@ pub(crate) struct Shared {
     log_key: LogKey,
     seats: Arc<Seats>,
     budget: Budget,
+    source_keys: SourceKeys,
     /// When this node will be gone, once it drains.
     gone_at: Mutex<Option<Instant>>,
     stopping: AtomicBool,
@@ -90,6 +93,7 @@ impl Shared {
             log_key: LogKey::random(),
             seats,
             budget: Budget::default(),
+            source_keys: SourceKeys::default(),
             gone_at: Mutex::default(),
             stopping: AtomicBool::new(false),
             others: Mutex::default(),
@@ -122,11 +126,12 @@ impl Shared {
     pub(crate) async fn enter(
         self: &Arc<Self>,
         first: &ClientFrame,
-        network: Option<NetworkPrefix>,
+        guest: &Guest,
     ) -> Result<(Seat, RelayFrame), Refusal> {
         let number = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = ConnectionId { node: self.node, number };
-        let arrival = |token| Arrival::new(token, connection, network);
+        let source = SharedSource::of(guest);
+        let arrival = |token| Caller { arrival: Arrival::new(token, connection, guest.origin.network), source };
         match first {
             ClientFrame::Allocate { token } => self.allocate(arrival(token)).await,
             ClientFrame::Open { mailbox, token } => self.open(*mailbox, arrival(token)).await,
@@ -165,40 +170,70 @@ impl Shared {
         let _ = timeout(LAST_WRITES, self.client.query::<i64>(redis::cmd("DEL").arg(node_key(self.node)))).await;
     }
 
-    async fn allocate(self: &Arc<Self>, arrival: Arrival) -> Answer {
+    async fn allocate(self: &Arc<Self>, caller: Caller) -> Answer {
         let mut id = MailboxId([0; 16]);
         rand::rng().fill_bytes(&mut id.0);
-        self.take_place(id).await?;
-        let nameplate = self.name(id).await?;
-        let (seat, reply) = self.make(id, Some(nameplate), arrival).await?;
-        match reply {
-            RelayFrame::Joined(joined) => {
-                Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime: joined.lifetime }))
+        let counted = self.allocation(caller.source, id).await?;
+        let made = async {
+            self.take_place(id).await?;
+            let nameplate = self.name(id).await?;
+            let (seat, reply) = self.make(id, Some(nameplate), counted, caller).await?;
+            match reply {
+                RelayFrame::Joined(joined) => {
+                    Ok((seat, RelayFrame::Allocated { nameplate, mailbox: id, lifetime: joined.lifetime }))
+                }
+                other => Err(Refusal::Say(other)),
             }
-            other => Err(Refusal::Say(other)),
-        }
+        };
+        self.or_uncount(counted, id, made).await
     }
 
-    async fn open(self: &Arc<Self>, id: MailboxId, arrival: Arrival) -> Answer {
-        match self.join(id, Absent::IsSaid, arrival.clone()).await? {
-            Some(answer) => Ok(answer),
-            None => {
-                self.take_place(id).await?;
-                self.make(id, None, arrival).await
-            }
+    async fn open(self: &Arc<Self>, id: MailboxId, caller: Caller) -> Answer {
+        let mut seen = None;
+        let knows = self.knows(id, &caller, &mut seen).await?;
+        if knows == Some(false) {
+            self.joining(caller.source).await?;
         }
+        if knows.is_some()
+            && let Some(answer) = self.join(id, Absent::IsSaid, caller.clone(), seen).await?
+        {
+            return Ok(answer);
+        }
+        let counted = self.allocation(caller.source, id).await?;
+        let made = async {
+            self.take_place(id).await?;
+            self.make(id, None, counted, caller).await
+        };
+        self.or_uncount(counted, id, made).await
     }
 
-    async fn claim(self: &Arc<Self>, nameplate: Nameplate, arrival: Arrival) -> Answer {
-        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(nameplate_key(nameplate))).await?;
-        let joined = match found.and_then(|id| id.try_into().ok()) {
-            Some(id) => self.join(MailboxId(id), Absent::IsSaid, arrival).await?,
+    async fn claim(self: &Arc<Self>, nameplate: Nameplate, caller: Caller) -> Answer {
+        let (found, mut seen) = (self.named(nameplate).await?, None);
+        // A device that repeats its own claim pays nothing.
+        let own = match found {
+            Some(id) => self.knows(id, &caller, &mut seen).await? == Some(true),
+            None => false,
+        };
+        let wait = if own { Duration::ZERO } else { self.claiming(caller.source).await? };
+        let (found, seen) = if wait.is_zero() {
+            (found, seen)
+        } else {
+            sleep(wait).await;
+            (self.named(nameplate).await?, None)
+        };
+        let source = caller.source;
+        let joined = match found {
+            Some(id) => self.join(id, Absent::IsSaid, caller, seen).await?,
             None => None,
         };
+        if joined.is_none() {
+            self.missed(source).await?;
+        }
         joined.ok_or_else(|| Refusal::Say(error(ErrorCode::NoSuchNameplate)))
     }
 
-    async fn resume(self: &Arc<Self>, id: MailboxId, arrival: Arrival, received: u32) -> Answer {
+    async fn resume(self: &Arc<Self>, id: MailboxId, caller: Caller, received: u32) -> Answer {
+        let Caller { arrival, source } = caller;
         let mut seen = None;
         let connection = arrival.connection();
         let resumed = self.change(id, &mut seen, Lent::default(), SEAT_PATIENCE, |record, now| {
@@ -209,16 +244,47 @@ impl Shared {
             Change::plain(answer.map(|(slot, reply)| (slot, reply, Place::of(record, &self.config))))
         });
         match resumed.await {
-            Ok((Ok((slot, reply, place)), _)) => Ok((self.seat(id, slot, connection, place, seen), reply)),
+            Ok((Ok((slot, reply, place)), _)) => Ok((self.seat(id, slot, connection, source, place, seen), reply)),
             Ok((Err(code), _)) => Err(Refusal::Say(error(code))),
             // Told that the store is away, the device would give up its run. It comes back instead.
             Err(Unavailable) => Err(Refusal::Drop),
         }
     }
 
-    async fn make(self: &Arc<Self>, id: MailboxId, nameplate: Option<Nameplate>, arrival: Arrival) -> Answer {
-        let made = self.join(id, Absent::IsMade(nameplate, rand::random()), arrival).await?;
+    async fn make(
+        self: &Arc<Self>,
+        id: MailboxId,
+        nameplate: Option<Nameplate>,
+        counted: SourceTag,
+        caller: Caller,
+    ) -> Answer {
+        let made = self.join(id, Absent::IsMade(nameplate, counted, rand::random()), caller, None).await?;
         made.ok_or_else(|| self.unavailable())
+    }
+
+    /// A mailbox that was counted and could not be made is counted no more.
+    async fn or_uncount(&self, counted: SourceTag, id: MailboxId, made: impl Future<Output = Answer>) -> Answer {
+        let made = made.await;
+        if made.is_err() {
+            self.uncount(counted, id).await;
+        }
+        made
+    }
+
+    /// The mailbox that has this nameplate.
+    async fn named(&self, nameplate: Nameplate) -> Result<Option<MailboxId>, Refusal> {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(nameplate_key(nameplate))).await?;
+        Ok(found.and_then(|id| id.try_into().ok()).map(MailboxId))
+    }
+
+    /// Whether this device has a slot of this mailbox; `None` if there is no such mailbox.
+    async fn knows(&self, id: MailboxId, caller: &Caller, seen: &mut Option<Seen>) -> Result<Option<bool>, Refusal> {
+        let looked = self.change(id, seen, Lent::default(), ENTER_PATIENCE, |record, now| {
+            // Only looked at: what time has done to it is written by who joins.
+            let mut record = record.take();
+            Change::plain(alive(&mut record, now, &self.config).map(|record| record.mailbox.knows(&caller.arrival)))
+        });
+        looked.await.map(|(knows, _)| knows).map_err(|Unavailable| self.unavailable())
     }
 
     /// Takes a slot of a mailbox, if there is such a mailbox.
@@ -226,14 +292,15 @@ impl Shared {
         self: &Arc<Self>,
         id: MailboxId,
         absent: Absent,
-        arrival: Arrival,
+        caller: Caller,
+        mut seen: Option<Seen>,
     ) -> Result<Option<(Seat, RelayFrame)>, Refusal> {
+        let Caller { arrival, source } = caller;
         let connection = arrival.connection();
-        let mut seen = None;
         let joined = self.change(id, &mut seen, Lent::default(), ENTER_PATIENCE, |record, now| {
             if alive(record, now, &self.config).is_none() {
-                let Absent::IsMade(nameplate, incarnation) = absent else { return Change::plain(None) };
-                *record = Some(Record { incarnation, nameplate, mailbox: Mailbox::new(now) });
+                let Absent::IsMade(nameplate, source, incarnation) = absent else { return Change::plain(None) };
+                *record = Some(Record { incarnation, nameplate, source, mailbox: Mailbox::new(now) });
             }
             let Some(record) = record else { return Change::plain(None) };
             Change::plain(Some(match record.mailbox.join(now, &self.config, id, arrival.clone()) {
@@ -243,7 +310,9 @@ impl Shared {
         });
         match joined.await {
             Ok((None, _)) => Ok(None),
-            Ok((Some(Ok((slot, reply, place))), _)) => Ok(Some((self.seat(id, slot, connection, place, seen), reply))),
+            Ok((Some(Ok((slot, reply, place))), _)) => {
+                Ok(Some((self.seat(id, slot, connection, source, place, seen), reply)))
+            }
             Ok((Some(Err(why)), _)) => Err(Refusal::Say(why)),
             Err(Unavailable) => Err(self.unavailable()),
         }
@@ -254,11 +323,12 @@ impl Shared {
         id: MailboxId,
         slot: Slot,
         socket: ConnectionId,
+        source: SharedSource,
         place: Place,
         seen: Option<Seen>,
     ) -> Seat {
         debug!(mailbox = %self.log_key.tag(id), ?slot, connection = socket.number, "seated");
-        Seat::new(self, id, slot, socket, place, seen)
+        Seat::new(self, id, slot, socket, source, place, seen)
     }
 
     /// A place among all mailboxes for one that is about to be made.
@@ -339,7 +409,7 @@ impl Shared {
     }
 
     fn unavailable(&self) -> Refusal {
-        Refusal::Say(refusal(ErrorCode::Limit(LimitKind::Other(11)), RETRY_AFTER))
+        Refusal::Say(limit(LimitKind::Store))
     }
 }
 
@@ -348,8 +418,8 @@ impl Shared {
 enum Absent {
     /// The caller learns that it is not.
     IsSaid,
-    /// It is made, with this nameplate and incarnation.
-    IsMade(Option<Nameplate>, u64),
+    /// It is made, with this nameplate, for this source, and with this incarnation.
+    IsMade(Option<Nameplate>, SourceTag, u64),
 }
 
 /// What a seat remembers of its mailbox.
@@ -361,6 +431,8 @@ struct Place {
     /// When its timers have to be looked at.
     deadline: Time,
     state: Option<MailboxState>,
+    /// Whether its devices have accepted each other.
+    is_settled: bool,
 }
 
 impl Place {
@@ -371,6 +443,7 @@ impl Place {
             minute: mailbox.last_minute(config),
             deadline: mailbox.next_deadline(config),
             state: mailbox.state(),
+            is_settled: mailbox.is_settled(),
         }
     }
 }
@@ -380,6 +453,13 @@ fn alive<'r>(record: &'r mut Option<Record>, now: Time, config: &Config) -> Opti
     let record = record.as_mut()?;
     record.mailbox.catch_up(now, config);
     (!record.mailbox.is_over()).then_some(record)
+}
+
+/// Who sends a first frame.
+#[derive(Clone)]
+struct Caller {
+    arrival: Arrival,
+    source: SharedSource,
 }
 
 type Answer = Result<(Seat, RelayFrame), Refusal>;

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::client::{MAILBOXES, hex, mailbox_key, nameplate_key, node_channel};
+use crate::limits::SourceTag;
 use crate::mailbox::progress::Step;
 use crate::mailbox::snapshot::Kept;
 use crate::mailbox::{ConnectionId, Mailbox};
@@ -24,6 +25,8 @@ pub(super) struct Record {
     /// Tells this mailbox from an earlier one with the same id.
     pub(super) incarnation: u64,
     pub(super) nameplate: Option<Nameplate>,
+    /// Who made it.
+    pub(super) source: SourceTag,
     pub(super) mailbox: Mailbox<Kept>,
 }
 
@@ -119,7 +122,7 @@ impl Shared {
                         .tell(id, write.wake.iter().filter(|(node, _)| *node == self.node).map(|(_, slot)| *slot));
                     self.budget.give_back(Lent { minute: write.minute, ..lent }, write.stored_change);
                     if write.has_ended {
-                        self.forget(id, write.nameplate).await;
+                        self.forget(id, write.nameplate, write.source).await;
                     }
                     *seen = Some(Some(version));
                     return Ok((made.result, frames));
@@ -167,6 +170,7 @@ impl Shared {
             minute: after.mailbox.last_minute(&self.config),
             has_ended: after.mailbox.is_over() && before.is_none_or(|record| !record.mailbox.is_over()),
             nameplate: after.nameplate,
+            source: after.source,
             time_to_live: GRACE,
         };
         for slot in [Slot::First, Slot::Second] {
@@ -247,7 +251,7 @@ impl Shared {
     }
 
     /// Gives back the names of a mailbox that is over. What fails here is forgotten with its time.
-    async fn forget(&self, id: MailboxId, nameplate: Option<Nameplate>) {
+    async fn forget(&self, id: MailboxId, nameplate: Option<Nameplate>, source: SourceTag) {
         let name = async {
             if let Some(nameplate) = nameplate {
                 let _ = self.client.query::<i64>(redis::cmd("DEL").arg(nameplate_key(nameplate))).await;
@@ -255,7 +259,7 @@ impl Shared {
         };
         let mut place = redis::cmd("ZREM");
         place.arg(MAILBOXES).arg(hex(&id.0));
-        let (_, _) = tokio::join!(name, self.client.query::<i64>(&place));
+        let (_, _, ()) = tokio::join!(name, self.client.query::<i64>(&place), self.uncount(source, id));
     }
 }
 
@@ -263,6 +267,7 @@ impl Record {
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::with_capacity(256);
         w.raw(&self.incarnation.to_be_bytes()).u32(self.nameplate.map_or(u32::MAX, Nameplate::number));
+        w.raw(&self.source.0);
         self.mailbox.write(&mut w);
         w.into_bytes()
     }
@@ -274,9 +279,10 @@ impl Record {
             u32::MAX => None,
             number => Some(Nameplate::new(number)?),
         };
+        let source = SourceTag(r.array()?);
         let mailbox = Mailbox::read(&mut r)?;
         r.finish()?;
-        Ok(Self { incarnation, nameplate, mailbox })
+        Ok(Self { incarnation, nameplate, source, mailbox })
     }
 }
 
@@ -308,6 +314,7 @@ struct Write {
     /// It was not over before.
     has_ended: bool,
     nameplate: Option<Nameplate>,
+    source: SourceTag,
     time_to_live: Duration,
 }
 

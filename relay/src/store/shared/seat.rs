@@ -3,6 +3,7 @@
 
 use super::record::{Change, Lent, Patience, Seen, Unavailable};
 use super::seats::Alarm;
+use super::sources::SharedSource;
 use super::{Place, SEAT_PATIENCE, Shared};
 use crate::mailbox::progress::MailboxState;
 use crate::mailbox::snapshot::Kept;
@@ -24,6 +25,7 @@ pub(crate) struct Seat {
     id: MailboxId,
     slot: Slot,
     connection: ConnectionId,
+    source: SharedSource,
     place: Place,
     alarm: Arc<Alarm>,
     /// What was read from the mailbox and waits for the socket: at most what one step gives.
@@ -73,6 +75,7 @@ impl Seat {
         id: MailboxId,
         slot: Slot,
         connection: ConnectionId,
+        source: SharedSource,
         place: Place,
         seen: Option<Seen>,
     ) -> Self {
@@ -84,6 +87,7 @@ impl Seat {
             id,
             slot,
             connection,
+            source,
             place,
             alarm,
             outbox: VecDeque::new(),
@@ -200,18 +204,28 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.shared.seats.remove(self.id, &self.alarm);
         self.count_move(self.place.state, None);
-        let Self { id, slot, connection, place, is_over, .. } = *self;
-        let asker = Asker { shared: Arc::clone(&self.shared), id, slot, connection, place, peer: None };
+        let Self { id, slot, connection, source, place, is_over, .. } = *self;
+        let shared = Arc::clone(&self.shared);
+        let asker = Asker { shared: Arc::clone(&shared), id, slot, connection, place, peer: None };
         let (work, writer) = (self.work.take(), self.writer.clone());
         self.shared.left.notify_one();
+        let leaves = !is_over || work.is_some();
         if let Ok(runtime) = tokio::runtime::Handle::try_current()
-            && !(is_over && work.is_none())
+            && (leaves || place.is_settled)
         {
             runtime.spawn(async move {
-                if let Some(work) = work {
-                    work.await;
+                let mut last = place;
+                if let Some(work) = work
+                    && let Ok(step) = work.await.step
+                {
+                    last = step.place;
                 }
-                asker.take(Act::Leave, None, false).await;
+                if leaves {
+                    asker.take(Act::Leave, None, false).await;
+                }
+                if last.is_settled {
+                    shared.hit(source).await;
+                }
                 drop(writer);
             });
         }

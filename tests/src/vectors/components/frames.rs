@@ -217,10 +217,10 @@ fn valid() -> Vec<ValidFrame> {
     for code in ERROR_CODES {
         add(format!("error-{}", code.replace('_', "-")), "", Sender::Relay, error(code, 0, u32::MAX));
     }
-    for limit in 1..=5 {
+    for limit in 1..=11 {
         add(format!("error-limit-{limit}"), "", Sender::Relay, error("limit", limit, 0));
     }
-    for limit in [6, 200, 255] {
+    for limit in [12, 200, 255] {
         let comment = "a limit that version 1 does not name: tolerated";
         add(format!("error-limit-{limit}"), comment, Sender::Relay, error("limit", limit, 1));
     }

@@ -271,6 +271,9 @@ pub(crate) fn with_defaults_in_help(command: Command, name: &str) -> Command {
     command.mut_subcommand(name, |command| {
         command.mut_args(|arg| {
             let Some(default) = arg.get_long().and_then(|key| defaults.get(key)) else { return arg };
+            if default.as_array().is_some_and(Vec::is_empty) {
+                return arg;
+            }
             let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             arg.help(format!("{help} [default: {default}]"))

@@ -71,12 +71,12 @@ async fn a_relay_whose_store_is_away_is_healthy_and_not_ready() {
     assert!(metric(admin, "store_errors_total").await < 0.5);
     store.kill();
     let (_, answer) = Device::ask(relay.addr(), ClientFrame::Allocate { token: B }).await;
-    let RelayFrame::Error { code: ErrorCode::Limit(LimitKind::Other(_)), .. } = answer else { panic!("{answer:?}") };
+    let RelayFrame::Error { code: ErrorCode::Limit(LimitKind::Store), .. } = answer else { panic!("{answer:?}") };
     let (status, answer) = get(admin, "/readyz").await;
     assert_eq!((status, answer.ends_with("the store does not answer\n")), (503, true), "{answer}");
     assert_eq!(get(admin, "/healthz").await.0, 200);
     assert!(metric(admin, "store_errors_total").await >= 1.0);
-    until_metric(admin, "refusals_total{reason=\"other\"}", 1.0).await;
+    until_metric(admin, "refusals_total{reason=\"store\"}", 1.0).await;
     store.start_again();
     tokio::time::timeout(Duration::from_secs(20), async {
         while get(admin, "/readyz").await.0 != 200 {

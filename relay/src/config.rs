@@ -135,6 +135,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The defaults without any limit per source: for tests and measurements in which all devices have one address.
+    pub fn for_one_source() -> Self {
+        Self {
+            source_connections: Rate::OFF,
+            max_source_connections: usize::MAX,
+            source_allocations: Rate::OFF,
+            max_source_mailboxes: usize::MAX,
+            source_claims: Rate::OFF,
+            source_misses: Rate::OFF,
+            all_misses: Rate::OFF,
+            ..Self::default()
+        }
+    }
+
     /// Refuses settings with which a relay could not work, with `InvalidInput`.
     pub fn check(&self) -> io::Result<()> {
         let times = [

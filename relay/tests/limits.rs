@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{A, B, Device, ID, crowd, relay, relay_with, until, until_empty, upgrade, within};
+use common::{A, B, Device, ID, relay, relay_with, until, until_empty, upgrade, within};
 use futures_util::{SinkExt, StreamExt};
 use handfast_relay::{Config, Rate, Relay};
 use handfast_wire::limits::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
@@ -255,9 +255,12 @@ async fn a_device_that_never_reads_is_dropped_and_costs_a_bounded_queue() {
 
 #[tokio::test]
 async fn comings_and_goings_leave_nothing_behind() {
-    let relay =
-        relay_with(Config { mailbox_lifetime: Duration::from_secs(2), mailbox_linger: Duration::ZERO, ..crowd() })
-            .await;
+    let relay = relay_with(Config {
+        mailbox_lifetime: Duration::from_secs(2),
+        mailbox_linger: Duration::ZERO,
+        ..Config::for_one_source()
+    })
+    .await;
     for round in 0..300 {
         let (mut first, mut second, _) = Device::pair(relay.addr()).await;
         first.data(0, 0, b"unread").await;

@@ -7,7 +7,7 @@ mod common;
 
 use common::nodes::{Nodes, RedisServer};
 use common::sources;
-use common::{A, B, C, Device, ID, crowd, relay_with, within};
+use common::{A, B, C, Device, ID, relay_with, within};
 use futures_util::future::join_all;
 use handfast_relay::{Config, Relay};
 use handfast_wire::limits::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
@@ -120,7 +120,7 @@ async fn the_byte_budget_holds_across_nodes() {
 
 #[tokio::test]
 async fn of_two_devices_that_open_at_the_same_time_one_is_first() {
-    let relay = Nodes::sharing(2, RedisServer::start(), crowd()).await;
+    let relay = Nodes::sharing(2, RedisServer::start(), Config::for_one_source()).await;
     for round in 0..40 {
         let id = MailboxId([round; 16]);
         let (one, two) = (relay.addr(), relay.addr());
@@ -133,7 +133,7 @@ async fn of_two_devices_that_open_at_the_same_time_one_is_first() {
 
 #[tokio::test]
 async fn of_many_claims_at_the_same_time_two_are_never_seated_side_by_side() {
-    let relay = Nodes::sharing(2, RedisServer::start(), crowd()).await;
+    let relay = Nodes::sharing(2, RedisServer::start(), Config::for_one_source()).await;
     for _ in 0..10 {
         let (mut first, nameplate, _) = Device::allocate(relay.addr()).await;
         let claims = (0..6)

@@ -188,8 +188,8 @@ impl Drop for RelayProcess {
 /// Runs a relay until standard input ends.
 fn serve() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let relay =
-        runtime.block_on(handfast_relay::Relay::bind("127.0.0.1:0".parse().unwrap(), Default::default())).unwrap();
+    let config = handfast_relay::Config::for_one_source();
+    let relay = runtime.block_on(handfast_relay::Relay::bind("127.0.0.1:0".parse().unwrap(), config)).unwrap();
     println!("{}", relay.local_addr());
     runtime.spawn(relay.run(std::future::pending()));
     let _ = std::io::stdin().read(&mut [0]);

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use handfast_tests::e2e::pairing::{LONGEST, Mode, SECRET, SHORT, Scene, Side, ending, files, private};
-use handfast_tests::e2e::process::{Device, Ended, RelayProcess, Session, kill};
+use handfast_tests::e2e::process::{Device, Ended, FOR_ONE_SOURCE, RelayProcess, Session, kill};
 use handfast_tests::e2e::proxy::{Action, DIRECTIONS, Direction, Plan, Proxy};
 use handfast_tests::e2e::{report, side_by_side};
 use rustix::process::Pid;
@@ -24,7 +24,7 @@ struct Kill {
 /// For every k: one of the two processes is killed once frame k has passed on the way between one of them and the relay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_after_any_frame_leaves_whole_profiles_and_no_false_success() {
-    let relay = Arc::new(RelayProcess::start(&SHORT).await);
+    let relay = Arc::new(RelayProcess::start(&[&SHORT[..], &FOR_ONE_SOURCE].concat()).await);
     let mut kills = Vec::new();
     for mode in [Mode::Code, Mode::QrTrusted, Mode::QrNew] {
         let places = frames_of(mode, &relay).await;

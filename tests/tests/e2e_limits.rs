@@ -7,9 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use handfast::wire::{ClientFrame, Data, Flags, ResumeToken};
 use handfast_tests::e2e::process::{Device, Ended, RelayProcess, Session};
 use handfast_tests::e2e::side_by_side;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio_tungstenite::connect_async;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Flags of the relay; the limit, why and when as they are told.
@@ -26,16 +29,13 @@ async fn too_many_connections() {
         (&["--max-source-connections", "1"], "source_connections", "connections come from your network", SOON),
         (&["--source-connections", "1:1"], "source_connections", "connections come from your network", IN_A_MINUTE),
     ];
-    side_by_side(
-        3,
-        flags.map(|(flags, limit, why, when)| async move {
-            let scene = Scene::with_relay(flags).await;
-            let (_invite, code) = scene.invite().await;
-            assert_limit(&scene.laptop.run(&["join", &code]).await, limit, why, when);
-            assert_limit(&scene.laptop.run(&["join", "--qr"]).await, limit, why, when);
-            assert_limit(&scene.phone.run(&["invite"]).await, limit, why, when);
-        }),
-    )
+    side_by_side(3, flags.to_vec(), |(flags, limit, why, when)| async move {
+        let scene = Scene::with_relay(flags).await;
+        let (_invite, code) = scene.invite().await;
+        assert_limit(&scene.laptop.run(&["join", &code]).await, limit, why, when);
+        assert_limit(&scene.laptop.run(&["join", "--qr"]).await, limit, why, when);
+        assert_limit(&scene.phone.run(&["invite"]).await, limit, why, when);
+    })
     .await;
 }
 
@@ -47,20 +47,17 @@ async fn too_many_mailboxes() {
         (&["--max-source-mailboxes", "1"], "source_mailboxes", made, SOON),
         (&["--source-allocations", "1:1"], "source_mailboxes", made, IN_A_MINUTE),
     ];
-    side_by_side(
-        3,
-        flags.map(|(flags, limit, why, when)| async move {
-            let scene = Scene::with_relay(flags).await;
-            let (invite, code) = scene.invite().await;
-            for arguments in [&["invite"][..], &["invite", "--qr"]] {
-                assert_limit(&scene.phone.run(arguments).await, limit, why, when);
-            }
-            assert_limit(&scene.laptop.run(&["join", "--qr"]).await, limit, why, when);
-            // What is there goes on.
-            assert_eq!(scene.laptop.run(&["join", &code]).await.code(), Some(0));
-            assert_eq!(invite.end().await.code(), Some(0));
-        }),
-    )
+    side_by_side(3, flags.to_vec(), |(flags, limit, why, when)| async move {
+        let scene = Scene::with_relay(flags).await;
+        let (invite, code) = scene.invite().await;
+        for arguments in [&["invite"][..], &["invite", "--qr"]] {
+            assert_limit(&scene.phone.run(arguments).await, limit, why, when);
+        }
+        assert_limit(&scene.laptop.run(&["join", "--qr"]).await, limit, why, when);
+        // What is there goes on.
+        assert_eq!(scene.laptop.run(&["join", &code]).await.code(), Some(0));
+        assert_eq!(invite.end().await.code(), Some(0));
+    })
     .await;
 }
 
@@ -127,26 +124,26 @@ async fn too_much_in_one_run() {
         (&["--max-mailbox-bytes", "16384"], "mailbox_bytes", "this run sent too many bytes", LATER),
         (&["--window", "1"], "window", "too many messages wait for the other device", LATER),
     ];
-    side_by_side(
-        2,
-        flags.map(|(flags, limit, why, when)| async move {
-            let scene = Scene::with_relay(&[flags, &short].concat()).await;
-            scene.desktop.set("large", &[7; 60_000]).await;
-            let (invite, code) = scene.invite().await;
-            let join = scene.laptop.start(&["join", &code]);
-            let ended = invite.end().await;
-            let message = ended.assert_failed(15, "outcome_unknown");
-            assert_says(&ended, &message, limit, why, when);
-            join.end().await.assert_failed(10, "code_expired");
-        }),
-    )
+    side_by_side(2, flags.to_vec(), |(flags, limit, why, when)| async move {
+        let scene = Scene::with_relay(&[flags, &short].concat()).await;
+        scene.desktop.set("large", &[7; 60_000]).await;
+        let (invite, code) = scene.invite().await;
+        let join = scene.laptop.start(&["join", &code]);
+        let ended = invite.end().await;
+        let message = ended.assert_failed(15, "outcome_unknown");
+        assert_says(&ended, &message, limit, why, when);
+        join.end().await.assert_failed(10, "code_expired");
+    })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_of_the_relay_is_used_up() {
     let scene = Scene::with_relay(&["--max-queued-bytes", "16384"]).await;
-    let (mut hoarder, _) = connect_async(format!("{}/v1", scene.relay.url())).await.unwrap();
+    let (mut hoarder, _) =
+        client_async(format!("{}/v1", scene.relay.url()), TcpStream::connect(scene.relay.address()).await.unwrap())
+            .await
+            .unwrap();
     hoarder.send(frame(&ClientFrame::Allocate { token: ResumeToken([1; 16]) })).await.unwrap();
     hoarder.next().await.unwrap().unwrap();
     let data = Data { seq: 0, ack: 0, flags: Flags::NONE, payload: vec![7; 16_000] };
@@ -155,6 +152,23 @@ async fn the_memory_of_the_relay_is_used_up() {
     hoarder.next().await.unwrap().unwrap();
     let ended = scene.desktop.run(&["invite"]).await;
     assert_limit(&ended, "queued_bytes", "its memory budget is used up", SOON);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_of_the_relay_does_not_answer() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).stdout(Stdio::null());
+    let mut store = command.kill_on_drop(true).spawn().expect("redis-server has to be installed: tests/run tools");
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let scene = Scene::with_relay(&["--store", &format!("redis://127.0.0.1:{port}")]).await;
+    let code = scene.dead_code().await;
+    store.kill().await.unwrap();
+    for (device, arguments) in [(&scene.desktop, vec!["invite"]), (&scene.laptop, vec!["join", &code])] {
+        assert_limit(&device.run(&arguments).await, "store", "the store behind it does not answer", SOON);
+    }
 }
 
 fn frame(frame: &ClientFrame) -> Message {

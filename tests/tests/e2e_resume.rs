@@ -37,7 +37,7 @@ struct Broken {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_connection_after_any_frame_costs_nothing() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let address = relay.addr();
     let mut places = Vec::new();
     for case in CASES {

@@ -10,7 +10,7 @@ pub mod sources;
 pub mod tls;
 
 use futures_util::{SinkExt, StreamExt};
-use handfast_relay::{Config, Rate, Relay, RelayHandle, Stats};
+use handfast_relay::{Config, Relay, RelayHandle, Stats};
 use handfast_wire::{
     Ack, ClientFrame, CloseReason, Data, EndReason, ErrorCode, Flags, Joined, MailboxId, Nameplate, RelayFrame,
     ResumeToken,
@@ -34,20 +34,6 @@ pub async fn relay() -> RelayHandle {
 
 pub async fn relay_with(config: Config) -> RelayHandle {
     Relay::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap().spawn()
-}
-
-/// All limits per source off: for tests in which many devices come from one address.
-pub fn crowd() -> Config {
-    Config {
-        source_connections: Rate::OFF,
-        max_source_connections: usize::MAX,
-        source_allocations: Rate::OFF,
-        max_source_mailboxes: usize::MAX,
-        source_claims: Rate::OFF,
-        source_misses: Rate::OFF,
-        all_misses: Rate::OFF,
-        ..Config::default()
-    }
 }
 
 pub struct Device {

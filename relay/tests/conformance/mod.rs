@@ -3,7 +3,7 @@
 
 mod sources;
 
-use crate::common::{A, B, C, Device, ID, crowd};
+use crate::common::{A, B, C, Device, ID};
 use crate::nodes;
 use handfast_relay::Config;
 use handfast_wire::{
@@ -73,7 +73,7 @@ async fn devices_are_told_how_long_a_mailbox_lives() {
 
 #[tokio::test]
 async fn nameplates_and_ids_do_not_repeat() {
-    let relay = nodes(crowd()).await;
+    let relay = nodes(Config::for_one_source()).await;
     let mut seen = std::collections::HashSet::new();
     let mut devices = Vec::new();
     for _ in 0..50 {

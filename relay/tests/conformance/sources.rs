@@ -1,7 +1,7 @@
 //! Limits per source that hold whichever node a device comes to.
 
 use crate::common::sources::{ONE, OTHER, THIRD, allocate, assert_refused, at_once, first, miss, nameplate};
-use crate::common::{A, B, C, Device, ID, crowd};
+use crate::common::{A, B, C, Device, ID};
 use crate::nodes;
 use handfast_relay::Config;
 use handfast_wire::{ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, MailboxId, RelayFrame, ResumeToken};
@@ -164,7 +164,7 @@ async fn a_slowed_claim_may_wait_longer_than_a_first_frame() {
 
 #[tokio::test]
 async fn limits_per_source_can_be_off() {
-    let relay = nodes(Config { mailbox_lifetime: Duration::from_secs(2), ..crowd() }).await;
+    let relay = nodes(Config { mailbox_lifetime: Duration::from_secs(2), ..Config::for_one_source() }).await;
     let (_device, allocated) = allocate(relay.addr(), ONE).await;
     for token in 0..150 {
         let token = ResumeToken([token; 16]);

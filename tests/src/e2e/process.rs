@@ -26,6 +26,17 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Flags of a relay for tests in which very many devices come from one address.
+pub const FOR_ONE_SOURCE: [&str; 7] = [
+    "--source-connections=off",
+    "--source-allocations=off",
+    "--source-claims=off",
+    "--source-misses=off",
+    "--all-misses=off",
+    "--max-source-connections=1000000",
+    "--max-source-mailboxes=1000000",
+];
+
 /// `handfast-relay serve`, logging everything that it can log.
 pub struct RelayProcess {
     child: Child,

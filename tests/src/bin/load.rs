@@ -75,14 +75,14 @@ async fn main() -> ExitCode {
 async fn run(Cli { rounds, scenario }: Cli) -> Result<bool> {
     raise_descriptors()?;
     match scenario {
-        Scenario::Throughput(options) => print(&options.run(rounds).await?),
-        Scenario::Idle(options) => print(&options.run(rounds).await?),
-        Scenario::Growth(options) => print(&options.run().await?),
-        Scenario::Exchange(options) => print(&options.run(rounds).await?),
-        Scenario::Churn(options) => print(&options.run().await?),
-        Scenario::SlowReader(options) => print(&options.run().await?),
-        Scenario::HalfOpen(options) => print(&options.run().await?),
-        Scenario::Storm(options) => print(&options.run().await?),
+        Scenario::Throughput(options) => print("throughput", options.run(rounds).await),
+        Scenario::Idle(options) => print("idle", options.run(rounds).await),
+        Scenario::Growth(options) => print("growth", options.run().await),
+        Scenario::Exchange(options) => print("exchange", options.run(rounds).await),
+        Scenario::Churn(options) => print("churn", options.run().await),
+        Scenario::SlowReader(options) => print("slow-reader", options.run().await),
+        Scenario::HalfOpen(options) => print("half-open", options.run().await),
+        Scenario::Storm(options) => print("storm", options.run().await),
         Scenario::All => all(rounds).await,
         Scenario::Table => table(),
     }
@@ -91,21 +91,28 @@ async fn run(Cli { rounds, scenario }: Cli) -> Result<bool> {
 async fn all(rounds: usize) -> Result<bool> {
     let mut holds = true;
     for (pairs, window) in [(1, 8), (4, 8), (1, 32)] {
-        holds &= print(&Throughput { frames: 200_000, pairs, window }.run(rounds).await?)?;
+        holds &= print("throughput", Throughput { frames: 200_000, pairs, window }.run(rounds).await)?;
     }
-    holds &= print(&Exchange { exchanges: 1_000, at_once: 1 }.run(rounds).await?)?;
-    holds &= print(&Exchange { exchanges: 3_000, at_once: 50 }.run(rounds).await?)?;
-    holds &= print(&Idle { connections: 5_000 }.run(rounds).await?)?;
-    holds &= print(&Growth { connections: 15_000 }.run().await?)?;
-    holds &= print(&Churn { connections: 5_000, cycles: 10, lifetime: 8 }.run().await?)?;
-    holds &= print(&SlowReader { pairs: 100, pings: 20_000 }.run().await?)?;
-    holds &= print(&HalfOpen { connections: 500, first_frame_timeout: 3 }.run().await?)?;
-    holds &= print(&Storm { connections: 2_000 }.run().await?)?;
+    for (exchanges, at_once) in [(1_000, 1), (3_000, 50)] {
+        holds &= print("exchange", Exchange { exchanges, at_once }.run(rounds).await)?;
+    }
+    holds &= print("idle", Idle { connections: 5_000, settle: 5 }.run(rounds).await)?;
+    holds &= print("growth", Growth { connections: 15_000, settle: 5 }.run().await)?;
+    holds &= print("churn", Churn { connections: 5_000, cycles: 10, lifetime: 8 }.run().await)?;
+    holds &= print("slow-reader", SlowReader { pairs: 100, pings: 20_000 }.run().await)?;
+    holds &= print("half-open", HalfOpen { connections: 500, first_frame_timeout: 3 }.run().await)?;
+    holds &= print("storm", Storm { connections: 2_000 }.run().await)?;
     Ok(holds)
 }
 
-fn print(report: &Report) -> Result<bool> {
-    writeln!(io::stdout(), "{}", serde_json::to_string(report)?)?;
+/// A scenario that could not be run to its end counts as broken, and the next one runs all the same.
+fn print(scenario: &str, outcome: Result<Report>) -> Result<bool> {
+    let report = outcome.unwrap_or_else(|error| {
+        let mut report = Report::new(scenario, "");
+        report.invariant("the scenario runs to its end", false, error.to_string());
+        report
+    });
+    writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
     Ok(report.holds())
 }
 

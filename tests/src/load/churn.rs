@@ -58,7 +58,8 @@ impl Churn {
             let abrupt = connect(server.target, connections).await?;
             let made = Instant::now();
             let full = Device::allocate(server.target.address).await.is_err();
-            report.invariant_once("the relay counts mailboxes: one more than it takes is refused", full, "refused");
+            let seen = if full { "refused" } else { "taken" };
+            report.invariant_once("the relay counts mailboxes: one more than it takes is refused", full, seen);
             for (index, (device, _)) in abrupt.into_iter().enumerate() {
                 // Half of them without a word, half with a reset.
                 if index % 2 == 0 { drop(device) } else { device.reset()? }

@@ -17,7 +17,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// An end that never comes would hang the run.
 const CLOSE: Duration = Duration::from_secs(10);
 
-/// How many addresses of 127.0.0.0/8 the connections come from, so that ports in TIME_WAIT do not run out.
+/// How many addresses of 127.0.0.0/8 the connections come from, so that ports do not run out.
 const SOURCES: u32 = 200;
 
 /// A connected device. Dropped, it is gone without a word.
@@ -151,7 +151,9 @@ impl Device {
         };
         // The server may have closed first: that is an end as well.
         let _ = timeout(CLOSE, ending).await?;
-        Ok(())
+        // The server is done. What is left would fill the tables of the system (TIME_WAIT, connection tracking), which
+        // then drops packets of what comes next.
+        self.reset()
     }
 
     /// Ends with a TCP reset.

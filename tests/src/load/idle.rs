@@ -15,9 +15,6 @@ use tokio::time::sleep;
 /// The most that an idle connection with a mailbox may take, over an idle connection of the floor.
 const BAR: f64 = 0.85;
 
-/// Memory is read this long after the last connection was made.
-const SETTLE: Duration = Duration::from_secs(5);
-
 /// Connections that are made at the same time.
 const AT_ONCE: usize = 100;
 
@@ -36,6 +33,9 @@ pub struct Idle {
     /// Connections to each server, against each other.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub connections: usize,
+    /// How long after the last connection memory is read.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub settle: u64,
 }
 
 /// How many connections one relay gets.
@@ -44,6 +44,9 @@ pub struct Growth {
     /// Connections at the end.
     #[arg(long, value_name = "N", default_value_t = 15_000)]
     pub connections: usize,
+    /// How long after the last connection memory is read.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub settle: u64,
 }
 
 impl Idle {
@@ -56,7 +59,7 @@ impl Idle {
             let (floor_before, relay_before) = (floor.usage()?, relay.usage()?);
             let on_floor = connect(floor.target, self.connections).await?;
             let on_relay = connect(relay.target, self.connections).await?;
-            sleep(SETTLE).await;
+            sleep(Duration::from_secs(self.settle)).await;
             samples.push(self.sample(&floor, floor_before)?);
             samples.push(self.sample(&relay, relay_before)?);
             drop((on_floor, on_relay));
@@ -92,7 +95,7 @@ impl Growth {
         for point in 1..=POINTS {
             let goal = self.connections * point / POINTS;
             held.extend(connect(relay.target, goal - held.len()).await?);
-            sleep(SETTLE).await;
+            sleep(Duration::from_secs(self.settle)).await;
             let usage = relay.usage()?;
             points.push((goal as f64, usage.rss_kib));
             report.rounds.push(json!({ "connections": goal, "usage": usage }));

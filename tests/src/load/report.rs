@@ -82,8 +82,12 @@ impl Report {
     /// Adds what has to hold each time; the first time that it does not stays.
     pub fn invariant_once(&mut self, what: &str, holds: bool, seen: &str) {
         match self.invariants.iter_mut().find(|invariant| invariant.what == what) {
-            Some(invariant) => invariant.holds &= holds,
             None => self.invariant(what, holds, seen),
+            Some(invariant) if invariant.holds && !holds => {
+                invariant.holds = false;
+                invariant.seen = seen.to_owned();
+            }
+            Some(_) => {}
         }
     }
 
@@ -182,5 +186,54 @@ fn short(value: f64) -> String {
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, Sample, tables};
+    use crate::load::server::Kind;
+    use crate::load::usage::Usage;
+
+    fn sample(server: Kind, value: f64) -> Sample {
+        let usage = Usage { cpu_ms: 0.0, rss_kib: 0.0, pss_kib: 0.0, descriptors: 0 };
+        Sample { server, figures: vec![("cost", value)], before: usage, after: usage }
+    }
+
+    #[test]
+    fn a_figure_is_the_ratio_of_the_medians() {
+        let rounds = [(1.0, 1.2), (2.0, 9.0), (1.0, 1.4)];
+        let samples: Vec<Sample> = rounds
+            .into_iter()
+            .flat_map(|(floor, relay)| [sample(Kind::Relay, relay), sample(Kind::Floor, floor)])
+            .collect();
+        let mut report = Report::new("s", "");
+        report.compare(&samples, "cost", "ms", Some(1.4));
+        report.compare(&samples, "cost", "ms", Some(1.3));
+        let [held, missed] = &report.figures[..] else { panic!("{report:?}") };
+        assert_eq!((held.floor, held.relay, held.ratio), (Some(1.0), 1.4, Some(1.4)));
+        assert_eq!(held.ratios, [1.2, 4.5, 1.4]);
+        assert_eq!((held.holds, missed.holds), (Some(true), Some(false)));
+        assert!(report.holds(), "a missed bar is reported, not a failure");
+    }
+
+    #[test]
+    fn a_broken_invariant_is_a_failure_and_stands_out() {
+        let mut report = Report::new("s", "case");
+        report.invariant("one", true, "yes");
+        assert!(report.holds());
+        report.invariant("two", false, "no");
+        assert!(!report.holds());
+        assert!(tables(&[report]).contains("| `s`, case | two | no | **broken** |"));
+    }
+
+    #[test]
+    fn an_invariant_of_every_round_is_broken_by_one() {
+        let mut report = Report::new("s", "");
+        report.invariant_once("each", true, "yes");
+        report.invariant_once("each", false, "no");
+        report.invariant_once("each", true, "yes");
+        assert_eq!((report.invariants.len(), report.holds()), (1, false));
+        assert_eq!(report.invariants[0].seen, "no");
     }
 }

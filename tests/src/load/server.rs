@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 /// The relay's limits that are in the way of a load from one machine, raised. A new limit of that kind goes here.
-const RAISED: [(&str, &str); 4] = [
+const RAISED: &[Flag<'static>] = &[
     ("--max-connections", "1000000"),
     ("--max-mailboxes", "1000000"),
     ("--max-queued-bytes", "8589934592"),
@@ -42,6 +42,9 @@ pub struct Target {
     pub address: SocketAddr,
 }
 
+/// A flag of the relay and its value.
+pub type Flag<'a> = (&'a str, &'a str);
+
 /// A server process. It is killed when this is dropped.
 pub struct Server {
     /// Where devices go.
@@ -50,11 +53,8 @@ pub struct Server {
     pid: u32,
 }
 
-/// A flag of the relay and its value, in place of what stands in the list of raised limits.
-pub type Flag<'a> = (&'a str, &'a str);
-
 impl Server {
-    /// Starts one with raised limits, but for these flags. The floor has no flags and takes no notice of them.
+    /// Starts one with raised limits; what these flags say comes before that. The floor has neither.
     pub async fn start(kind: Kind, flags: &[Flag<'_>]) -> Result<Self> {
         let mut command = Command::new(binary(kind)?);
         command.args(arguments(kind, flags));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// What a pair may cost beside its queue: two connections, and what the relay has begun to write to one of them.
-const PAIR_KIB: f64 = 64.0;
+/// What a pair may cost beside its queue: two connections, with what the relay has begun to write to one of them.
+const PAIR_KIB: f64 = 128.0;
 
 /// Until the relay has taken what was sent.
 const SETTLE: Duration = Duration::from_secs(1);

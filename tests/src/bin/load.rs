@@ -12,6 +12,7 @@ use handfast_tests::load::storm::Storm;
 use handfast_tests::load::throughput::Throughput;
 use handfast_tests::load::{Report, Result};
 use std::io::{self, BufRead, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -27,8 +28,8 @@ broken, or a scenario could not be measured; 2 wrong usage.";
 #[command(name = "load", after_help = AFTER_HELP)]
 struct Cli {
     /// Rounds of floor and relay in the scenarios that compare them.
-    #[arg(long, global = true, value_name = "N", default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, global = true, value_name = "N", default_value = "5")]
+    rounds: NonZeroUsize,
 
     #[command(subcommand)]
     scenario: Scenario,
@@ -74,6 +75,7 @@ async fn main() -> ExitCode {
 
 async fn run(Cli { rounds, scenario }: Cli) -> Result<bool> {
     raise_descriptors()?;
+    let rounds = rounds.get();
     match scenario {
         Scenario::Throughput(options) => print("throughput", options.run(rounds).await),
         Scenario::Idle(options) => print("idle", options.run(rounds).await),

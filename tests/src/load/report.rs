@@ -113,18 +113,20 @@ impl Report {
             own.flat_map(|sample| &sample.figures).filter(|(name, _)| *name == what).map(|(_, value)| *value).collect()
         };
         let (floor, relay) = (values(Kind::Floor), values(Kind::Relay));
-        let ratios: Vec<f64> = relay.iter().zip(&floor).map(|(relay, floor)| relay / floor).collect();
+        // Of what is too short for the kernel's clock there is no ratio.
+        let ratio = |(relay, floor): (&f64, &f64)| Some(relay / floor).filter(|ratio| ratio.is_finite());
+        let ratios = relay.iter().zip(&floor).filter_map(ratio).collect();
         let (floor, relay) = (median(floor), median(relay));
-        let ratio = relay / floor;
+        let ratio = ratio((&relay, &floor));
         self.figures.push(Figure {
             what: what.to_owned(),
             unit: unit.to_owned(),
             floor: Some(floor),
             relay,
-            ratio: Some(ratio),
+            ratio,
             ratios,
             bar,
-            holds: bar.map(|bar| ratio <= bar),
+            holds: bar.zip(ratio).map(|(bar, ratio)| ratio <= bar),
         });
     }
 

@@ -4,7 +4,7 @@ use super::device::Device;
 use super::report::Sample;
 use super::server::{Server, Target, turns};
 use super::{Report, Result, within};
-use clap::Args;
+use clap::{Args, value_parser};
 use futures_util::future::try_join_all;
 use handfast_wire::{DataHeader, RelayFrame, limits::DATA_HEADER_BYTES};
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Throughput {
     /// Data frames through each server in each round, all pairs together.
-    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = value_parser!(u32).range(1..))]
     pub frames: u32,
     /// Pairs of devices that send at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     pub pairs: u32,
     /// Unacknowledged frames that a sender may have on the way.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..))]
     pub window: u32,
 }
 

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use handfast_tests::e2e::balancer::{Balancer, Behind, deploy_folder, free_address};
+use handfast_tests::e2e::balancer::{Balancer, Behind, deploy_folder};
 use handfast_tests::e2e::process::{Device, RelayProcess, binary};
 use handfast_tests::e2e::{http, soon, tls};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -158,9 +158,8 @@ fn the_settings_are_understood_and_every_stop_outlasts_the_drain() {
 }
 
 async fn relay(flags: &[&str]) -> (RelayProcess, Behind) {
-    let admin = free_address();
-    let relay = RelayProcess::start(&[&["--admin-listen", &admin.to_string()], flags].concat()).await;
-    let behind = Behind { relay: relay.address(), admin };
+    let mut relay = RelayProcess::start(&[&["--admin-listen", "127.0.0.1:0"], flags].concat()).await;
+    let behind = Behind { relay: relay.address(), admin: relay.admin().await };
     (relay, behind)
 }
 

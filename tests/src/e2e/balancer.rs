@@ -77,7 +77,7 @@ pub fn deploy_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../relay/deploy")
 }
 
-/// An address on loopback that nobody listens on, for programs that cannot say which one they took.
-pub fn free_address() -> SocketAddr {
+/// An address on loopback that nobody listens on: HAProxy cannot say which one it took.
+fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

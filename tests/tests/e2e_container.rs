@@ -54,7 +54,7 @@ async fn the_image_says_what_it_is(engine: &Engine) {
     assert_eq!(config["StopSignal"], "SIGTERM");
     assert_eq!(config["ExposedPorts"], json!({"8474/tcp": {}, "8475/tcp": {}}));
     assert_eq!(config["Volumes"], Value::Null);
-    assert_eq!(image["HealthCheck"]["Test"], json!(["CMD", "/handfast-relay", "healthcheck"]));
+    assert_eq!(image["Healthcheck"]["Test"], json!(["CMD", "/handfast-relay", "healthcheck"]));
     let labels = &config["Labels"];
     assert_eq!(labels["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"), "Containerfile and Cargo.toml");
     assert_eq!(labels["org.opencontainers.image.title"], "handfast-relay");

@@ -1,6 +1,8 @@
 //! End to end: real sockets, real files, and for the command line real processes.
 
+pub mod balancer;
 pub mod devices;
+pub mod http;
 pub mod pairing;
 pub mod process;
 pub mod proxy;

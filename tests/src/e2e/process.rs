@@ -10,8 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -41,6 +41,7 @@ pub const FOR_ONE_SOURCE: [&str; 7] = [
 pub struct RelayProcess {
     child: Child,
     address: SocketAddr,
+    stdout: Lines<BufReader<ChildStdout>>,
     log: Arc<Mutex<String>>,
 }
 
@@ -61,7 +62,14 @@ impl RelayProcess {
         let line = soon("the relay", stdout.next_line()).await.unwrap();
         let address = line.as_deref().and_then(|line| line.strip_prefix("handfast-relay listening on ws://"));
         let Some(address) = address else { panic!("the relay did not start: {line:?} {}", log.lock().unwrap()) };
-        Self { address: address.parse().unwrap(), child, log }
+        Self { address: address.parse().unwrap(), child, stdout, log }
+    }
+
+    /// Where it serves its operator, of one that was started with `--admin-listen`.
+    pub async fn admin(&mut self) -> SocketAddr {
+        let line = soon("the relay's second line", self.stdout.next_line()).await.unwrap();
+        let address = line.as_deref().and_then(|line| line.strip_prefix("handfast-relay admin on http://"));
+        address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no admin address: {line:?}"))
     }
 
     /// Where it listens.

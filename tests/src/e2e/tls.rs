@@ -1,6 +1,6 @@
 //! What stands before a relay that is reached by `wss://`: a proxy that ends TLS, with a certificate of its own making.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,25 @@ async fn pass(device: TcpStream, relay: SocketAddr, acceptor: TlsAcceptor) -> st
     tokio::io::copy_bidirectional(&mut device, &mut relay).await.map(drop)
 }
 
+/// Writes what a proxy needs to speak TLS for `localhost`, certificate and key, to `pem`, and the certificate of their
+/// authority to `authority`.
+pub fn write_certificate(authority: &Path, pem: &Path) {
+    let (certificate, key) = certificate(authority);
+    std::fs::write(pem, certificate.pem() + &key.serialize_pem()).unwrap();
+}
+
 fn server(authority: &Path) -> ServerConfig {
+    let (certificate, key) = certificate(authority);
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap()
+}
+
+fn certificate(authority: &Path) -> (Certificate, KeyPair) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -61,12 +79,5 @@ fn server(authority: &Path) -> ServerConfig {
     let issuer = Issuer::new(params, key);
 
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap()
+    (CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap(), key)
 }

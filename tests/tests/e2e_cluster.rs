@@ -1,12 +1,15 @@
-//! Pairings through two nodes that share a store, while nodes and stores are killed: with real processes.
+//! Pairings through two nodes that share a store, also while nodes and stores are killed: with real processes.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use handfast_tests::e2e::balancer::{Balancer, Behind};
+use handfast_tests::e2e::http;
 use handfast_tests::e2e::pairing::{LONGEST, Mode, SHORT, Scene, Side, ending};
-use handfast_tests::e2e::process::{RelayProcess, kill};
+use handfast_tests::e2e::process::{FOR_ONE_SOURCE, RelayProcess, kill};
 use handfast_tests::e2e::proxy::{Action, DIRECTIONS, Direction, Plan, Proxy};
 use handfast_tests::e2e::redis_server::RedisServer;
 use handfast_tests::e2e::{report, side_by_side};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -32,6 +35,9 @@ enum Victim {
     DurableStore,
 }
 
+/// Sends a device's later connections to another node.
+type Redirect = Arc<dyn Fn(SocketAddr) + Send + Sync>;
+
 /// How many of the outcomes of a table are good.
 struct Tally {
     rows: Vec<Vec<String>>,
@@ -42,6 +48,43 @@ struct Tally {
 struct Cluster {
     nodes: [Mutex<Option<RelayProcess>>; 2],
     store: Mutex<RedisServer>,
+}
+
+/// Every mode, many at a time, each connection at whichever node the balancer takes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_pairings_through_a_balancer() {
+    const PAIRINGS: usize = 200;
+    let store = RedisServer::start();
+    let url = store.url();
+    let flags =
+        [&FOR_ONE_SOURCE[..], &["--store", &url, "--admin-listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.0/8"]];
+    let mut nodes = [RelayProcess::start(&flags.concat()).await, RelayProcess::start(&flags.concat()).await];
+    let [one, two] = &mut nodes;
+    let behind = [
+        Behind { relay: one.address(), admin: one.admin().await },
+        Behind { relay: two.address(), admin: two.admin().await },
+    ];
+    let balancer = Arc::new(Balancer::start(behind).await);
+    let modes = [Mode::Code, Mode::QrTrusted, Mode::QrNew].into_iter().cycle().take(PAIRINGS).collect();
+    let endings = side_by_side(6, modes, move |mode| {
+        let balancer = Arc::clone(&balancer);
+        async move {
+            let scene = Scene::new(&balancer.url()).await;
+            let (trusted, new) = scene.run(mode, &balancer.url(), &balancer.url(), |_, _| {}).await;
+            let what = format!("{mode:?}: {trusted:?} {new:?}");
+            assert_eq!((ending(&trusted).as_str(), ending(&new).as_str()), ("done", "done"), "{what}");
+            scene.judge(&trusted, &new, &what).await
+        }
+    })
+    .await;
+    assert_eq!(endings, vec![("confirmed", "the bundle"); PAIRINGS]);
+    let mut paired = 0.0;
+    for node in behind {
+        let served = metric(node, "handfast_relay_accepted_connections_total").await;
+        assert!(served > PAIRINGS as f64 / 2.0, "both nodes have served: {served}");
+        paired += metric(node, "handfast_relay_pairing_seconds_count").await;
+    }
+    assert!((paired - PAIRINGS as f64).abs() < 0.5, "{paired} pairings were counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +149,7 @@ async fn killed(moment: Moment, victim: Victim) -> Vec<String> {
     let store = if victim == Victim::DurableStore { RedisServer::with(&durable) } else { RedisServer::start() };
     let cluster = Arc::new(Cluster::start(store).await);
     let scene = Scene::new("ws://127.0.0.1:1").await;
-    let ways: Arc<Mutex<Vec<Arc<dyn Fn(std::net::SocketAddr) + Send + Sync>>>> = Arc::default();
+    let ways: Arc<Mutex<Vec<Redirect>>> = Arc::default();
     let (shared, all) = (Arc::clone(&cluster), Arc::clone(&ways));
     let action = Action::Call(Arc::new(move || {
         let dead = match victim {
@@ -158,6 +201,12 @@ async fn killed(moment: Moment, victim: Victim) -> Vec<String> {
     cells.to_vec()
 }
 
+async fn metric(node: Behind, name: &str) -> f64 {
+    let metrics = http::get(node.admin, "/metrics").await.unwrap().body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+}
+
 impl Cluster {
     async fn start(store: RedisServer) -> Self {
         let url = store.url();
@@ -166,7 +215,7 @@ impl Cluster {
         Self { nodes: nodes.map(|node| Mutex::new(Some(node))), store: Mutex::new(store) }
     }
 
-    fn address(&self, node: usize) -> std::net::SocketAddr {
+    fn address(&self, node: usize) -> SocketAddr {
         self.nodes[node].lock().unwrap().as_ref().unwrap().address()
     }
 

@@ -10,7 +10,7 @@ pub struct RedisServer {
     process: Child,
     port: u16,
     arguments: Vec<String>,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl RedisServer {
@@ -39,7 +39,7 @@ impl RedisServer {
             arguments.extend(["--save".to_owned(), String::new()]);
             arguments.extend(["--dir".to_owned(), folder.path().to_str().unwrap().to_owned()]);
             arguments.extend(options.iter().map(|option| (*option).to_owned()));
-            let mut server = Self { process: Self::spawn(&arguments), port, arguments, folder };
+            let mut server = Self { process: Self::spawn(&arguments), port, arguments, _folder: folder };
             // Somebody else may have taken the port in the meantime.
             if server.answers_soon() {
                 return server;

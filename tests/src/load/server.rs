@@ -28,6 +28,14 @@ const RAISED: &[Flag<'static>] = &[
     ("--max-mailboxes", "1000000"),
     ("--max-queued-bytes", "8589934592"),
     ("--max-frames", "4294967295"),
+    ("--max-mailbox-bytes", "4294967295"),
+    ("--source-connections", "off"),
+    ("--source-allocations", "off"),
+    ("--source-claims", "off"),
+    ("--source-misses", "off"),
+    ("--all-misses", "off"),
+    ("--max-source-connections", "1000000"),
+    ("--max-source-mailboxes", "1000000"),
 ];
 
 /// How long a server has to start, and to die.

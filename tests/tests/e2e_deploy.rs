@@ -5,6 +5,7 @@
 
 use handfast_tests::e2e::balancer::{Balancer, Behind, deploy_folder};
 use handfast_tests::e2e::process::{Device, RelayProcess, binary};
+use handfast_tests::e2e::proxy::Proxy;
 use handfast_tests::e2e::{http, soon, tls};
 use serde_json::Value;
 use std::net::Ipv4Addr;
@@ -58,6 +59,29 @@ async fn the_balancer_alone_says_where_a_device_comes_from() {
         assert_eq!((answer.status, answer.body.as_str()), (404, ""), "{path}");
     }
     assert!(heads.try_recv().is_err(), "none of them got through");
+}
+
+/// The relay believes the balancer: it tells devices apart by their own addresses, not by the one that they all come from.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relay_tells_devices_behind_the_balancer_apart() {
+    let (_relay, behind) = relay(&["--trusted-proxy", "127.0.0.1/32"]).await;
+    let balancer = Balancer::start([behind, behind]).await;
+    let home = TempDir::new().unwrap();
+    let from = async |last| Proxy::start_from(Ipv4Addr::new(127, 0, 0, last), balancer.address(), None).await;
+    let (here, there) = (from(2).await, from(3).await);
+    let desktop = Device::new(home.path(), "desktop", &here.url());
+    let laptop = Device::new(home.path(), "laptop", &here.url());
+    desktop.init().await;
+    desktop.set("token", b"not sent").await;
+    for (laptop, network) in [(laptop.clone(), "same"), (laptop.through(&there.url()), "different")] {
+        let mut invite = desktop.start(&["invite"]);
+        let code = text(&invite.event("show_code").await, "code");
+        let join = laptop.start(&["join", &code]);
+        assert_eq!(invite.event("ask_approval").await["relay_says_network"], network);
+        invite.decide("refuse").await;
+        let (invited, joined) = (invite.end().await, join.end().await);
+        assert_eq!((invited.code(), joined.code()), (Some(8), Some(8)), "{invited:?} {joined:?}");
+    }
 }
 
 /// An upgrade as devices do not notice it: the balancer sends nobody new to a relay that drains, and cuts nobody off.

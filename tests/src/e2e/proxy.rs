@@ -76,7 +76,8 @@ impl Proxy {
         Self::start_from(Ipv4Addr::new(127, 0, 0, 2), relay, None).await
     }
 
-    async fn start_from(from: Ipv4Addr, relay: SocketAddr, plan: Option<Plan>) -> Self {
+    /// A proxy that the relay sees at this address of the machine's own.
+    pub async fn start_from(from: Ipv4Addr, relay: SocketAddr, plan: Option<Plan>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {

@@ -6,7 +6,9 @@
 mod common;
 
 use common::nodes::{Nodes, RedisServer};
+use common::process::{Process, command};
 use common::sources;
+use common::tls::Certificate;
 use common::{A, B, C, Device, ID, relay_with, within};
 use futures_util::future::join_all;
 use handfast_relay::{Config, Relay};
@@ -15,9 +17,8 @@ use handfast_wire::{
     ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, MailboxId, PeerState, RelayFrame, ResumeToken, Slot,
 };
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -29,6 +30,30 @@ async fn a_relay_without_its_store_does_not_start() {
     let error = Relay::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     assert!(error.to_string().contains(&store.url()[8..]) && !error.to_string().contains("secret"), "{error}");
+}
+
+/// The store speaks nothing but TLS, and has a certificate that the relay trusts only where it is told to.
+#[tokio::test]
+async fn a_store_over_tls_is_used_if_its_certificate_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let Certificate { certificate, key, .. } = Certificate::write(folder.path());
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let store = RedisServer::with_tls(certificate, key);
+    let serve = || {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--store", &store.url()]);
+        command.env("SSL_CERT_FILE", certificate);
+        command
+    };
+    let relay = Process::spawn(&mut serve());
+    let (mut first, mut second, _) = Device::pair(relay.addr).await;
+    first.data(0, 0, b"through TLS").await;
+    second.expect_data(0, b"through TLS").await;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Certificate::write(elsewhere.path()).certificate;
+    let refused = serve().env("SSL_CERT_FILE", &stranger).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the store at rediss://localhost"), "{refused:?}");
 }
 
 #[tokio::test]
@@ -269,7 +294,8 @@ async fn the_devices_of_a_killed_node_have_left_and_may_come_back() {
     first.data(0, 0, b"offer").await;
     let (mut second, _) = Device::claim(relay.addr(), nameplate, B).await;
     second.expect_data(0, b"offer").await;
-    doomed.kill();
+    doomed.signal("KILL");
+    doomed.exit().await;
     let killed = Instant::now();
     assert_eq!(within_seconds(10, second.recv()).await, RelayFrame::PeerLeft);
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
@@ -349,38 +375,4 @@ fn is_error(answer: &RelayFrame, wanted: ErrorCode) -> bool {
 
 async fn within_seconds<F: Future>(seconds: u64, future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(seconds), future).await.unwrap()
-}
-
-/// A node in a process of its own.
-struct Process {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Process {
-    fn start(options: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_handfast-relay"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(options)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("handfast-relay listening on ws://").unwrap().trim_end().parse().unwrap();
-        Self { child, addr }
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // The test may have killed it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

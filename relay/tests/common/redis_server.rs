@@ -9,6 +9,8 @@ use tempfile::TempDir;
 pub struct RedisServer {
     process: Child,
     port: u16,
+    /// The certificate that it shows, if it speaks TLS.
+    certificate: Option<String>,
     arguments: Vec<String>,
     _folder: TempDir,
 }
@@ -29,8 +31,19 @@ impl RedisServer {
         server
     }
 
+    /// That speaks TLS only, as `localhost`, with this certificate and key.
+    pub fn with_tls(certificate: &str, key: &str) -> Self {
+        let files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate];
+        let options = [files.as_slice(), &["--tls-auth-clients", "no"]].concat();
+        Self::start_with(&options, Some(certificate))
+    }
+
     /// With these options of `redis-server`.
     pub fn with(options: &[&str]) -> Self {
+        Self::start_with(options, None)
+    }
+
+    fn start_with(options: &[&str], certificate: Option<&str>) -> Self {
         loop {
             let port = free_port();
             let folder = tempfile::tempdir().unwrap();
@@ -39,7 +52,13 @@ impl RedisServer {
             arguments.extend(["--save".to_owned(), String::new()]);
             arguments.extend(["--dir".to_owned(), folder.path().to_str().unwrap().to_owned()]);
             arguments.extend(options.iter().map(|option| (*option).to_owned()));
-            let mut server = Self { process: Self::spawn(&arguments), port, arguments, _folder: folder };
+            let mut server = Self {
+                process: Self::spawn(&arguments),
+                port,
+                certificate: certificate.map(str::to_owned),
+                arguments,
+                _folder: folder,
+            };
             // Somebody else may have taken the port in the meantime.
             if server.answers_soon() {
                 return server;
@@ -49,7 +68,10 @@ impl RedisServer {
 
     /// As nodes are told.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match self.certificate {
+            None => format!("redis://127.0.0.1:{}", self.port),
+            Some(_) => format!("rediss://localhost:{}", self.port),
+        }
     }
 
     /// Ends it at once.
@@ -66,7 +88,12 @@ impl RedisServer {
 
     /// What it answers to a command.
     pub fn ask(&self, command: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(command).output().unwrap();
+        let mut client = Command::new("redis-cli");
+        client.args(["-p", &self.port.to_string()]);
+        if let Some(certificate) = &self.certificate {
+            client.args(["--tls", "--cacert", certificate, "-h", "localhost"]);
+        }
+        let output = client.args(command).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
@@ -94,7 +121,9 @@ impl RedisServer {
     /// Waits until it answers; `false` if it has ended.
     fn answers_soon(&mut self) -> bool {
         while self.process.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.ask(&["PING"]) == "PONG" {
+            // Closed before it is asked: a store over TLS handles one handshake after the other.
+            let listens = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            if listens && self.ask(&["PING"]) == "PONG" {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));

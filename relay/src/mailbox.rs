@@ -342,8 +342,13 @@ impl<F: Frame> Mailbox<F> {
             None => {}
         }
         if !self.is_seated(seat) {
-            let freed = self.freed == Some(seat.1);
-            return Some(Output::End(Some(if freed { EndReason::ClaimTimedOut } else { EndReason::Replaced })));
+            let side = self.side(seat.0);
+            return Some(Output::End(match () {
+                () if self.freed == Some(seat.1) => Some(EndReason::ClaimTimedOut),
+                // Another node took this one for dead: the slot waits for its device.
+                () if side.connection.is_none() && side.token.is_some() => None,
+                () => Some(EndReason::Replaced),
+            }));
         }
         let (side, peer) = match seat.0 {
             Slot::First => (&mut self.first, &self.second),
@@ -407,6 +412,12 @@ impl<F: Frame> Mailbox<F> {
     #[cfg(feature = "redis")]
     pub(crate) fn freed(&self) -> Option<ConnectionId> {
         self.freed
+    }
+
+    /// How many frames of this slot were accepted.
+    #[cfg(feature = "redis")]
+    pub(crate) fn count(&self, slot: Slot) -> u32 {
+        self.side(slot).sent.count
     }
 
     /// Frames of this slot that the other may still need, oldest first.

@@ -37,6 +37,10 @@ impl Process {
         self.line().strip_prefix("handfast-relay admin on http://").unwrap().parse().unwrap()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());

@@ -46,6 +46,21 @@ const ENTER_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a device with a place waits for the store before its connection is closed; it comes back then.
 const SEAT_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a device that has left is tried to be put down as gone.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long all requests of a heartbeat may take.
+const BEAT_TIME: Duration = Duration::from_secs(5);
+
+/// A doubt about the store brings a heartbeat on, but no more often than this.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// How soon a heartbeat that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Once heartbeats have failed for so long, the connection itself may be what is wrong.
+const RENEW_AFTER: Duration = Duration::from_secs(4);
+
 /// How long a node that stops goes on writing that its devices have left.
 const LAST_WRITES: Duration = Duration::from_secs(3);
 
@@ -65,8 +80,8 @@ pub(crate) struct Shared {
     /// When this node will be gone, once it drains.
     gone_at: Mutex<Option<Instant>>,
     stopping: AtomicBool,
-    /// What is known of other nodes: when it was asked, and whether they live.
-    others: Mutex<HashMap<u64, (Instant, bool)>>,
+    /// When other nodes were last known to live.
+    others: Mutex<HashMap<u64, Instant>>,
     /// A seat was given up.
     left: Notify,
     /// Closed once no seat has anything to write any more.
@@ -81,14 +96,16 @@ impl Shared {
             let kind = error.category().to_owned();
             io::Error::new(io::ErrorKind::NotConnected, format!("the store at {url} does not answer: {kind}"))
         };
-        let client =
-            Client::connect(&url, Arc::clone(&metrics), move |push| pushed.pushed(&push)).await.map_err(failed)?;
+        let node = rand::random();
+        let (channel, in_time) = (node_channel(node), config.node_timeout / 3);
+        let client = Client::connect(&url, channel, in_time, Arc::clone(&metrics), move |push| pushed.pushed(&push));
+        let client = client.await.map_err(failed)?;
         let shared = Arc::new(Self {
             config,
             metrics,
             client,
             scripts: Scripts::new(),
-            node: rand::random(),
+            node,
             last_connection: AtomicU64::new(0),
             log_key: LogKey::random(),
             seats,
@@ -100,7 +117,6 @@ impl Shared {
             left: Notify::new(),
             writers: watch::Sender::new(()),
         });
-        shared.client.subscribe(&node_channel(shared.node)).await.map_err(failed)?;
         shared.heartbeat().await.map_err(failed)?;
         Ok(shared)
     }
@@ -143,10 +159,27 @@ impl Shared {
 
     /// Says that this node lives, and keeps up with the store. Never returns.
     pub(crate) async fn run(&self) {
+        let mut failing: Option<Instant> = None;
         loop {
-            sleep(self.beat()).await;
-            // A store that does not answer is tried again with the next beat; devices are told by those who serve them.
-            let _ = self.heartbeat().await;
+            let pause = if failing.is_some() { RETRY } else { self.beat() };
+            tokio::select! {
+                () = sleep(pause) => {}
+                // At once after a reconnect: the others may have taken this node for dead.
+                () = self.client.doubted(), if failing.is_none() => sleep(BREATH).await,
+            }
+            let beaten = timeout(BEAT_TIME, self.heartbeat()).await.unwrap_or_else(|_| Err(late()));
+            self.client.found(&beaten);
+            let since = match beaten {
+                Ok(()) => {
+                    failing = None;
+                    continue;
+                }
+                Err(_) => *failing.get_or_insert_with(Instant::now),
+            };
+            if since.elapsed() >= RENEW_AFTER {
+                // What does not come of it is tried again after the next beat that fails.
+                let _ = timeout(BEAT_TIME, self.client.renew()).await;
+            }
         }
     }
 
@@ -167,6 +200,7 @@ impl Shared {
     /// After [`Shared::stop`]: what seats still had to write is written, or it is too late.
     pub(crate) async fn settled(&self) {
         let _ = timeout(LAST_WRITES, self.writers.closed()).await;
+        let _ = timeout(LAST_WRITES, self.settle_budget()).await;
         let _ = timeout(LAST_WRITES, self.client.query::<i64>(redis::cmd("DEL").arg(node_key(self.node)))).await;
     }
 
@@ -376,22 +410,25 @@ impl Shared {
         alive.arg(node_key(self.node)).arg(1).arg("PX").arg(millis(self.config.node_timeout));
         self.client.query::<()>(&alive).await?;
         self.client.read_clock().await?;
-        self.budget.take(&self.client, &self.scripts, self.config.max_queued_bytes, Lent::default()).await?;
-        self.others
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, (asked, _)| asked.elapsed() < self.config.node_timeout);
+        self.settle_budget().await?;
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, seen| seen.elapsed() < self.beat());
         Ok(())
     }
 
-    /// Whether another node has died. Asked at most once a heartbeat for each node; in doubt it lives.
+    /// Whether another node has died. In doubt it lives: it is not heard either while the store is away, and it has to
+    /// be given time to be heard again.
     async fn is_dead(&self, node: u64) -> bool {
-        let known = self.others.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
-        if let Some((_, lives)) = known.filter(|(asked, _)| asked.elapsed() < self.beat()) {
-            return !lives;
+        if self.client.steady_for() < self.config.node_timeout {
+            return false;
+        }
+        let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if others().get(&node).is_some_and(|seen| seen.elapsed() < self.beat()) {
+            return false;
         }
         let Ok(lives) = self.client.query::<bool>(redis::cmd("EXISTS").arg(node_key(node))).await else { return false };
-        self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(node, (Instant::now(), lives));
+        if lives {
+            others().insert(node, Instant::now());
+        }
         !lives
     }
 
@@ -463,3 +500,7 @@ struct Caller {
 }
 
 type Answer = Result<(Seat, RelayFrame), Refusal>;
+
+fn late() -> redis::RedisError {
+    io::Error::from(io::ErrorKind::TimedOut).into()
+}

@@ -20,6 +20,9 @@ use tracing::warn;
 /// one is there than it lives, so that the node that ends it finds it.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
 
+/// Within this a seat that looks again has looked.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
 /// What the store holds of a mailbox.
 pub(super) struct Record {
     /// Tells this mailbox from an earlier one with the same id.
@@ -74,68 +77,102 @@ impl Shared {
         mut change: impl FnMut(&mut Option<Record>, Time) -> Change<R>,
     ) -> Result<(R, Vec<Bytes>), Unavailable> {
         let mut patience = Patience::new(patience);
-        let mut doubtful: Option<Doubtful<R>> = None;
+        // Writes whose answers were lost. Each may have been carried out, or may be yet.
+        let mut doubtful: Vec<Doubtful<R>> = Vec::new();
         loop {
             let current = match seen.take() {
                 Some(current) => current,
                 None => match self.load(id).await {
                     Ok(current) => current,
                     Err(_) => {
-                        patience.wait().await?;
+                        if let Err(gone) = patience.wait().await {
+                            // In doubt what was lent is kept: the frame may be there.
+                            if doubtful.is_empty() {
+                                self.budget.give_back(lent, 0);
+                            }
+                            return Err(gone);
+                        }
                         continue;
                     }
                 },
             };
             let tag = current.as_ref().map(|version| version.tag.clone()).unwrap_or_default();
-            if let Some(Doubtful { before, after, made, step }) = doubtful.take() {
-                if tag == after {
-                    self.metrics.stepped(step);
-                    *seen = Some(current);
-                    let frames = self.frames(id, &made.frames).await?;
-                    return Ok((made.result, frames));
-                }
-                if tag != before && made.only_now {
-                    return Err(Unavailable);
-                }
+            if let Some(at) = doubtful.iter().position(|write| write.after == tag) {
+                let Doubtful { made, write, step, .. } = doubtful.swap_remove(at);
+                self.done(id, write, step, lent).await;
+                *seen = Some(current);
+                return Ok((made.result, self.frames(id, &made.frames).await?));
+            }
+            // Somebody has written since: whether after a write of ours, nobody can tell.
+            let in_doubt = doubtful.iter().any(|write| write.before != tag);
+            if in_doubt && doubtful.iter().any(|write| write.made.only_now) {
+                return Err(Unavailable);
             }
             let before = current.as_ref().and_then(|version| self.readable(id, version));
             let mut record = current.as_ref().and_then(|version| self.readable(id, version));
             let made = change(&mut record, self.now());
-            let Some(after) = record else {
-                self.budget.give_back(lent, 0);
+            let unchanged = |state: &[u8]| current.as_ref().is_some_and(|version| version.state == state);
+            let had = before.as_ref().and_then(|record| record.mailbox.state());
+            let written = record.map(|after| {
+                let step = Step::of(had, &after.mailbox, || self.now());
+                let (state, write) = self.difference(before.as_ref(), after);
+                (state, write, step)
+            });
+            let Some((state, write, step)) = written.filter(|(state, ..)| before.is_none() || !unchanged(state)) else {
+                if !in_doubt {
+                    self.budget.give_back(lent, 0);
+                }
                 *seen = Some(current);
                 return Ok((made.result, Vec::new()));
             };
-            let had = before.as_ref().and_then(|record| record.mailbox.state());
-            let step = Step::of(had, &after.mailbox, || self.now());
-            let (state, write) = self.difference(before.as_ref(), after);
-            if before.is_some() && current.as_ref().is_some_and(|version| version.state == state) {
-                self.budget.give_back(lent, 0);
-                *seen = Some(current);
-                return Ok((made.result, Vec::new()));
-            }
             let version = Version { tag: rand::random::<[u8; 16]>().to_vec(), state };
             match self.commit(id, &tag, &version, &write, &made.frames).await {
                 Ok(Committed::Done(frames)) => {
-                    self.metrics.stepped(step);
-                    self.seats
-                        .tell(id, write.wake.iter().filter(|(node, _)| *node == self.node).map(|(_, slot)| *slot));
-                    self.budget.give_back(Lent { minute: write.minute, ..lent }, write.stored_change);
-                    if write.has_ended {
-                        self.forget(id, write.nameplate, write.source).await;
-                    }
+                    self.done(id, write, step, lent).await;
                     *seen = Some(Some(version));
                     return Ok((made.result, frames));
                 }
                 Ok(Committed::Overtaken(newer)) => {
                     *seen = Some(newer);
-                    patience.give_way().await?;
+                    if let Err(gone) = patience.give_way().await {
+                        if doubtful.is_empty() {
+                            self.budget.give_back(lent, 0);
+                        }
+                        return Err(gone);
+                    }
                 }
                 Err(_) => {
-                    doubtful = Some(Doubtful { before: tag, after: version.tag, made, step });
+                    doubtful.push(Doubtful { before: tag, after: version.tag, made, write, step });
                     patience.wait().await?;
                 }
             }
+        }
+    }
+
+    /// What follows from a write that was carried out.
+    async fn done(&self, id: MailboxId, write: Write, step: Option<Step>, lent: Lent) {
+        self.metrics.stepped(step);
+        self.seats.tell(id, write.wake.iter().filter(|(node, _)| *node == self.node).map(|(_, slot)| *slot));
+        self.budget.give_back(Lent { minute: write.minute, ..lent }, write.stored_change);
+        if let Some(gone) = write.gone {
+            self.budget.give_back(gone, 0);
+        }
+        if write.has_ended {
+            self.forget(id, write.nameplate, write.source).await;
+        }
+    }
+
+    /// Whether this version has a data frame of this number already, as far as the caller has seen.
+    pub(super) fn has_frame(seen: &Option<Seen>, slot: Slot, number: u32) -> bool {
+        let version = seen.as_ref().and_then(Option::as_ref);
+        let record = version.and_then(|version| Record::decode(&version.state).ok());
+        record.is_some_and(|record| number < record.mailbox.count(slot))
+    }
+
+    /// Looks up a mailbox that the caller has not seen yet.
+    pub(super) async fn see(&self, id: MailboxId, seen: &mut Option<Seen>) {
+        if seen.is_none() {
+            *seen = self.load(id).await.ok();
         }
     }
 
@@ -171,8 +208,21 @@ impl Shared {
             has_ended: after.mailbox.is_over() && before.is_none_or(|record| !record.mailbox.is_over()),
             nameplate: after.nameplate,
             source: after.source,
-            time_to_live: GRACE,
+            gone: None,
+            time_to_live: GRACE.max(self.config.node_timeout + LOOK_TIME),
         };
+        // What an earlier mailbox of this id kept goes with it.
+        let (before, replaced) = match before {
+            Some(before) if before.incarnation != after.incarnation => (None, Some(before)),
+            before => (before, None),
+        };
+        if let Some(replaced) = replaced {
+            let (minute, bytes) = (replaced.mailbox.last_minute(&self.config), replaced.mailbox.stored_bytes());
+            write.gone = Some(Lent { minute, bytes });
+            for slot in [Slot::First, Slot::Second] {
+                write.delete.extend(kept(&replaced.mailbox, slot).map(|number| field(slot, number)));
+            }
+        }
         for slot in [Slot::First, Slot::Second] {
             let had = before.map(|record| kept(&record.mailbox, slot)).unwrap_or_default();
             let has = kept(&after.mailbox, slot);
@@ -254,7 +304,8 @@ impl Shared {
     async fn forget(&self, id: MailboxId, nameplate: Option<Nameplate>, source: SourceTag) {
         let name = async {
             if let Some(nameplate) = nameplate {
-                let _ = self.client.query::<i64>(redis::cmd("DEL").arg(nameplate_key(nameplate))).await;
+                let mut release = self.scripts.release.key(nameplate_key(nameplate));
+                let _ = self.client.run::<i64>(release.arg(id.0.as_slice())).await;
             }
         };
         let mut place = redis::cmd("ZREM");
@@ -299,6 +350,7 @@ struct Doubtful<R> {
     before: Vec<u8>,
     after: Vec<u8>,
     made: Change<R>,
+    write: Write,
     step: Option<Step>,
 }
 
@@ -315,6 +367,8 @@ struct Write {
     has_ended: bool,
     nameplate: Option<Nameplate>,
     source: SourceTag,
+    /// What an earlier mailbox of this id held, and until which minute.
+    gone: Option<Lent>,
     time_to_live: Duration,
 }
 

@@ -4,7 +4,7 @@
 use super::record::{Change, Lent, Patience, Seen, Unavailable};
 use super::seats::Alarm;
 use super::sources::SharedSource;
-use super::{Place, SEAT_PATIENCE, Shared};
+use super::{LEAVE_PATIENCE, Place, SEAT_PATIENCE, Shared};
 use crate::mailbox::progress::MailboxState;
 use crate::mailbox::snapshot::Kept;
 use crate::mailbox::{ConnectionId, Mailbox, Output, other};
@@ -103,8 +103,11 @@ impl Seat {
         seat
     }
 
+    /// Called when the socket takes something. Only then is anything fetched for it: what waits here is counted nowhere.
     pub(crate) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Refusal>> {
-        self.drive(cx);
+        while self.go_on(cx) && self.has_nothing() && !self.is_over && self.has_news(cx) {
+            self.begin(Act::Look);
+        }
         if let Some(lost) = self.lost.take() {
             return Poll::Ready(Err(lost));
         }
@@ -118,9 +121,10 @@ impl Seat {
     }
 
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        let had_nothing = self.has_nothing();
-        let idle = self.drive(cx);
-        if had_nothing && !self.has_nothing() {
+        let was_busy = self.work.is_some();
+        let idle = self.go_on(cx);
+        if was_busy && idle {
+            // There may be something to send now, and what rang in the meantime is to be heard.
             cx.waker().wake_by_ref();
         }
         idle && self.lost.is_none()
@@ -139,24 +143,20 @@ impl Seat {
         self.begin(Act::Close(reason));
     }
 
-    /// Goes on with the step, or begins one if there is news. Whether no step is being taken.
-    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        loop {
-            if let Some(work) = &mut self.work {
-                let Poll::Ready(taken) = work.as_mut().poll(cx) else { return false };
-                self.work = None;
-                self.finish(taken);
-            } else if self.lost.is_some() || self.is_over || !self.outbox.is_empty() {
-                return true;
-            } else {
-                let rang = self.alarm.take(cx.waker());
-                let due = self.look.as_mut().poll(cx).is_ready();
-                if !rang && !due {
-                    return true;
-                }
-                self.begin(Act::Look);
-            }
+    /// Goes on with the step that is being taken. Whether none is.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(work) = &mut self.work {
+            let Poll::Ready(taken) = work.as_mut().poll(cx) else { return false };
+            self.work = None;
+            self.finish(taken);
         }
+        true
+    }
+
+    /// Whether to look at the mailbox. If not, the waker is called when there is reason to.
+    fn has_news(&mut self, cx: &mut Context<'_>) -> bool {
+        let rang = self.alarm.take(cx.waker());
+        self.look.as_mut().poll(cx).is_ready() || rang
     }
 
     fn begin(&mut self, act: Act) {
@@ -164,8 +164,7 @@ impl Seat {
         // Whoever looks knows that something has changed, or suspects it.
         let seen = if matches!(act, Act::Look) { None } else { self.seen.take() };
         let asker = Asker { shared: Arc::clone(&self.shared), id, slot, connection, place, peer };
-        let outputs = self.outbox.is_empty();
-        self.work = Some(Box::pin(asker.take(act, seen, outputs)));
+        self.work = Some(Box::pin(asker.take(act, seen)));
     }
 
     fn finish(&mut self, Taken { seen, step }: Taken) {
@@ -176,6 +175,10 @@ impl Seat {
                 self.place = place;
                 self.peer = peer;
                 self.is_over |= outputs.iter().any(|output| matches!(output, Output::End(_)));
+                // A step fetches one data frame; there may be more.
+                if outputs.iter().any(|output| matches!(output, Output::Data(_))) {
+                    self.alarm.ring();
+                }
                 self.outbox.extend(outputs);
                 self.lost = refused.map(|code| Refusal::Say(error(code)));
             }
@@ -221,7 +224,7 @@ impl Drop for Seat {
                     last = step.place;
                 }
                 if leaves {
-                    asker.take(Act::Leave, None, false).await;
+                    asker.take(Act::Leave, None).await;
                 }
                 if last.is_settled {
                     shared.hit(source).await;
@@ -243,13 +246,19 @@ struct Asker {
 }
 
 impl Asker {
-    /// Takes a step. `outputs`: read as well what this seat has to tell its device.
-    async fn take(self, act: Act, mut seen: Option<Seen>, outputs: bool) -> Taken {
-        let step = self.step(act, &mut seen, outputs).await;
+    async fn take(self, act: Act, mut seen: Option<Seen>) -> Taken {
+        let step = self.step(act, &mut seen).await;
         Taken { seen, step }
     }
 
-    async fn step(&self, act: Act, seen: &mut Option<Seen>, outputs: bool) -> Result<Step, Refusal> {
+    async fn step(&self, mut act: Act, seen: &mut Option<Seen>) -> Result<Step, Refusal> {
+        if let Act::Data(header, _) = act {
+            self.shared.see(self.id, seen).await;
+            // A frame that is there already says what its acknowledgement says, and needs no room.
+            if Shared::has_frame(seen, self.slot, header.seq) {
+                act = Act::Ack(Ack { ack: header.ack, flags: header.flags });
+            }
+        }
         let lent = match &act {
             Act::Data(header, frame) => self.borrow(header, frame.len(), seen).await?,
             _ => Lent::default(),
@@ -258,7 +267,7 @@ impl Asker {
             (Act::Look, Some(peer)) if self.shared.is_dead(peer.node).await => Some(peer),
             _ => None,
         };
-        self.change(act, dead, seen, lent, outputs).await
+        self.change(act, dead, seen, lent).await
     }
 
     /// Room for a data frame in the byte budget of all mailboxes.
@@ -269,7 +278,7 @@ impl Asker {
         }
         // The acknowledgement on this frame may make the room that it needs.
         let ack = Ack { ack: header.ack, flags: header.flags };
-        let step = self.change(Act::Ack(ack), None, seen, Lent::default(), false).await?;
+        let step = self.change(Act::Ack(ack), None, seen, Lent::default()).await?;
         if let Some(code) = step.refused {
             return Err(Refusal::Say(error(code)));
         }
@@ -277,12 +286,17 @@ impl Asker {
     }
 
     async fn lends(&self, lent: Lent) -> Result<bool, Refusal> {
-        let Shared { client, scripts, budget, config, .. } = &*self.shared;
+        let request = self.shared.budget.request(lent);
         let mut patience = Patience::new(SEAT_PATIENCE);
         loop {
-            match budget.take(client, scripts, config.max_queued_bytes, lent).await {
+            match self.shared.lends(&request).await {
                 Ok(lends) => return Ok(lends),
-                Err(_) => patience.wait().await.map_err(|Unavailable| Refusal::Drop)?,
+                Err(_) => {
+                    if let Err(Unavailable) = patience.wait().await {
+                        self.shared.budget.leave(request);
+                        return Err(Refusal::Drop);
+                    }
+                }
             }
         }
     }
@@ -293,10 +307,10 @@ impl Asker {
         dead: Option<ConnectionId>,
         seen: &mut Option<Seen>,
         lent: Lent,
-        wants_outputs: bool,
     ) -> Result<Step, Refusal> {
         let config = &self.shared.config;
-        let changed = self.shared.change(self.id, seen, lent, SEAT_PATIENCE, |record, now| {
+        let patience = if matches!(act, Act::Leave) { LEAVE_PATIENCE } else { SEAT_PATIENCE };
+        let changed = self.shared.change(self.id, seen, lent, patience, |record, now| {
             let Some(record) = record.as_mut().filter(|record| record.incarnation == self.place.incarnation) else {
                 return Change::plain(None);
             };
@@ -306,7 +320,7 @@ impl Asker {
                 mailbox.detach((other(self.slot), dead));
             }
             let refused = self.act(mailbox, &act, now).err();
-            let outputs = if wants_outputs { self.outputs(mailbox) } else { Vec::new() };
+            let outputs = if matches!(act, Act::Look) { self.outputs(mailbox) } else { Vec::new() };
             let frames = outputs.iter().filter_map(|output| match output {
                 Output::Data(frame) => Some((other(self.slot), frame.number)),
                 _ => None,
@@ -352,9 +366,9 @@ impl Asker {
     fn outputs(&self, mailbox: &mut Mailbox<Kept>) -> Vec<Output<Kept>> {
         let mut outputs = Vec::new();
         while let Some(output) = mailbox.poll_output((self.slot, self.connection)) {
-            let end = matches!(output, Output::End(_));
+            let last = matches!(output, Output::End(_) | Output::Data(_));
             outputs.push(output);
-            if end {
+            if last {
                 break;
             }
         }

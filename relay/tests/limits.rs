@@ -183,6 +183,25 @@ async fn one_connection_too_many_is_told_so() {
 }
 
 #[tokio::test]
+async fn only_64_at_a_time_are_told_and_more_are_dropped() {
+    let relay = relay_with(Config { max_connections: 1, ..Config::default() }).await;
+    let (_seated, ..) = Device::allocate(relay.addr()).await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        slow.push(TcpStream::connect(relay.addr()).await.unwrap());
+    }
+    let unheard = TcpStream::connect(relay.addr()).await.unwrap();
+    assert!(upgrade(unheard, relay.addr(), "/v1").await.is_err());
+    let last = slow.pop().unwrap();
+    Device { socket: upgrade(last, relay.addr(), "/v1").await.unwrap() }
+        .expect_refusal(ErrorCode::Limit(LimitKind::Connections))
+        .await;
+    // Its place is free again.
+    let mut told = Device::connect(relay.addr()).await;
+    told.expect_refusal(ErrorCode::Limit(LimitKind::Connections)).await;
+}
+
+#[tokio::test]
 async fn one_mailbox_too_many_is_refused() {
     let relay = relay_with(Config { max_mailboxes: 1, ..Config::default() }).await;
     let (mut first, nameplate, _) = Device::allocate(relay.addr()).await;

@@ -5,10 +5,12 @@
 mod common;
 
 use common::sources::{ONE, OTHER, allocate, assert_in_a_minute, assert_refused, at_once, nameplate};
-use common::{A, B, Device, relay_with, until};
+use common::{A, B, Device, relay_with, until, within};
+use futures_util::StreamExt;
 use handfast_relay::Config;
 use handfast_wire::{ClientFrame, ErrorCode, LimitKind, Network, RelayFrame};
 use std::net::SocketAddr;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn one_connection_too_many_a_minute_is_told_so() {
@@ -72,6 +74,21 @@ async fn behind_a_trusted_proxy_the_client_is_the_source() {
 
 async fn allocate_or_refusal(addr: SocketAddr, forwarded: &str) -> RelayFrame {
     Device::connect_for(addr, &[forwarded]).await.recv().await
+}
+
+#[tokio::test]
+async fn only_64_clients_of_a_proxy_at_a_time_are_told_and_more_are_dropped() {
+    let relay = relay_with(behind_a_proxy(Config { source_connections: at_once(1), ..Config::default() })).await;
+    let client = &["203.0.113.7"];
+    let _first = Device::connect_for(relay.addr(), client).await;
+    // These do not read what they are told, nor close.
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        slow.push(Device::connect_for(relay.addr(), client).await);
+    }
+    let mut unheard = Device::connect_for(relay.addr(), client).await;
+    assert!(!matches!(within(unheard.socket.next()).await, Some(Ok(Message::Binary(_) | Message::Close(_)))));
+    slow.pop().unwrap().expect_refusal(ErrorCode::Limit(LimitKind::SourceConnections)).await;
 }
 
 #[tokio::test]

@@ -147,8 +147,9 @@ pub(crate) struct Settings {
     drain_seconds: Option<u64>,
 
     /// Share mailboxes with other relays through this Valkey or Redis: redis://HOST:PORT or rediss://HOST:PORT.
+    // Text to the parser, which repeats in its errors what it does not understand: there may be a password in it.
     #[arg(long, value_name = "URL", env = "HANDFAST_RELAY_STORE", hide_env_values = true)]
-    store: Option<Text<StoreAddress>>,
+    store: Option<String>,
 
     /// With a shared store, when another relay that is not heard of counts as dead.
     #[arg(long, value_name = "SECONDS", env = "HANDFAST_RELAY_NODE_TIMEOUT")]
@@ -177,13 +178,6 @@ pub(crate) struct Text<T>(T);
 #[derive(Clone)]
 pub(crate) struct LogFilter(String);
 
-/// The address of a shared store as it was written, password and all.
-#[derive(Clone)]
-struct StoreAddress {
-    url: StoreUrl,
-    written: String,
-}
-
 #[derive(Clone, Copy, Default, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
@@ -197,13 +191,14 @@ impl Settings {
     pub(crate) fn over_file(self, path: &Path) -> Result<Self, String> {
         let mut table = read(path)?;
         table.extend(Table::try_from(self).map_err(|error| error.to_string())?);
-        table.try_into().map_err(|error| error.to_string())
+        table.try_into().map_err(|error| without_value(&error))
     }
 
     /// What these settings come to. Those that were not set are set to their defaults.
     pub(crate) fn resolve(&mut self) -> Result<Effective, String> {
         let mut effective = Effective::default();
         self.apply(&mut effective);
+        effective.config.store = self.store_url().map_err(|why| format!("store: {why}"))?;
         effective.config.tls = match (&self.tls_certificate, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),
             (None, None) => None,
@@ -215,10 +210,15 @@ impl Settings {
     /// These settings as a file that [`Settings::over_file`] reads. The password of a store is left out of it.
     pub(crate) fn to_toml(&self) -> Result<String, String> {
         let mut table = Table::try_from(self).map_err(|error| error.to_string())?;
-        if let Some(store) = &self.store {
-            table.insert("store".to_owned(), Value::String(store.0.url.to_string()));
+        if let Some(url) = self.store_url()? {
+            table.insert("store".to_owned(), Value::String(url.to_string()));
         }
         Ok(table.to_string())
+    }
+
+    /// Where the store is. The error does not repeat what was set.
+    fn store_url(&self) -> Result<Option<StoreUrl>, &'static str> {
+        self.store.as_deref().map(str::parse).transpose()
     }
 
     /// Puts each setting into its place, and the default from there into each that is not set.
@@ -252,7 +252,6 @@ impl Settings {
         link(&mut self.write_timeout, &mut config.write_timeout);
         link(&mut self.drain_seconds, &mut config.drain_time);
         link(&mut self.node_timeout, &mut config.node_timeout);
-        config.store = self.store.as_ref().map(|store| store.0.url.clone());
         let mut no_hint = !config.network_hint;
         same(&mut self.no_network_hint, &mut no_hint);
         config.network_hint = !no_hint;
@@ -281,7 +280,8 @@ pub(crate) fn with_defaults_in_help(command: Command, name: &str) -> Command {
     })
 }
 
-/// Every key of the file, checked one by one: an error names the file, the key and the reason.
+/// Every key of the file, checked one by one: an error names the file, the key and the reason, and never a value: it could
+/// be the password of a store under the wrong key.
 fn read(path: &Path) -> Result<Table, String> {
     let name = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
@@ -291,13 +291,21 @@ fn read(path: &Path) -> Result<Table, String> {
     })?;
     for (key, value) in &table {
         let alone = Table::from_iter([(key.clone(), value.clone())]);
-        if let Err(error) = Value::Table(alone).try_into::<Settings>() {
-            // Not the list of all keys there are.
-            let why = error.message().split(", expected one of").next().unwrap_or_default();
-            return Err(format!("{name}: {key}: {why}"));
-        }
+        let understood = Value::Table(alone).try_into::<Settings>().map_err(|error| without_value(&error));
+        understood.and_then(|settings| Ok(settings.store_url()?)).map_err(|why| format!("{name}: {key}: {why}"))?;
     }
     Ok(table)
+}
+
+/// What a value should have been instead, without the value.
+fn without_value(error: &toml::de::Error) -> String {
+    // `invalid type: string "...", expected a nonzero u32`, or the words of a parser of ours, which do not repeat it.
+    match error.message().rsplit_once(", expected ") {
+        // The key is named already, and the list of all keys there are helps nobody.
+        Some((found, _)) if found.starts_with("unknown field") => "unknown setting".to_owned(),
+        Some((_, expected)) => format!("expected {expected}"),
+        None => error.message().to_owned(),
+    }
 }
 
 /// A value as it is set and the same as the configuration holds it.
@@ -411,29 +419,17 @@ impl Default for Effective {
 }
 
 impl FromStr for LogFilter {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        EnvFilter::try_new(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let understood = EnvFilter::try_new(text).map_err(|_| "neither a level nor `target=level` pairs")?;
+        drop(understood);
+        Ok(Self(text.to_owned()))
     }
 }
 
 impl fmt::Display for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl FromStr for StoreAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { url: text.parse()?, written: text.to_owned() })
-    }
-}
-
-impl fmt::Display for StoreAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
     }
 }

@@ -110,6 +110,44 @@ async fn it_outlives_a_lack_of_file_descriptors() {
 }
 
 #[tokio::test]
+async fn a_limit_of_open_files_below_the_limit_of_connections_is_warned_of() {
+    for (files, connections, warned) in [(1024, "10000", true), (1024, "897", true), (1024, "896", false)] {
+        let script =
+            format!(r#"ulimit -n {files}; exec "$0" serve --listen 127.0.0.1:0 --max-connections {connections}"#);
+        let mut command = Command::new("sh");
+        let mut process = Process::spawn(command.args(["-c", &script, BINARY]));
+        process.signal("TERM");
+        process.exit().await;
+        let log = process.rest().1;
+        assert_eq!(log.contains("the limit of open files is too low"), warned, "{connections}: {log}");
+        assert!(!warned || log.contains("limit=1024") && log.contains("ulimit -n"), "{log}");
+    }
+}
+
+/// Such as a script that wanted the first line only.
+#[tokio::test]
+async fn it_does_not_die_of_whoever_does_not_read_its_lines() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let [listen, admin] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let mut command = command(&["serve", "--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
+    let mut relay = command.stdout(writer).stderr(std::process::Stdio::null()).spawn().unwrap();
+    common::within(async {
+        while TcpStream::connect(listen).is_err() {
+            assert!(relay.try_wait().unwrap().is_none(), "it has ended");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let (mut first, mut second, _) = Device::pair(listen).await;
+    first.data(0, 0, b"unheard").await;
+    second.expect_data(0, b"unheard").await;
+    assert!(relay.try_wait().unwrap().is_none(), "it has ended");
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+}
+
+#[tokio::test]
 async fn nothing_secret_is_logged_at_any_level() {
     let mut process = Process::start(&["--log", "trace", "--claim-timeout", "1"]);
     let addr = process.addr;

@@ -60,16 +60,17 @@ fn what_is_printed_is_a_file_that_comes_to_the_same() {
 fn a_wrong_file_is_refused_in_one_line_that_names_file_key_and_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refusals = [
-        ("max-mailboxes = 'many'", "max-mailboxes: ", "invalid type"),
+        ("max-mailboxes = 'many'", "max-mailboxes: ", "nonzero"),
         ("max-mailboxes = 0", "max-mailboxes: ", "nonzero"),
-        ("max-frames = 5000000000", "max-frames: ", "5000000000"),
-        ("drain-seconds = -1", "drain-seconds: ", "-1"),
-        ("max-mailbox = 5", "max-mailbox: ", "unknown field"),
-        ("max_mailboxes = 5", "max_mailboxes: ", "unknown field"),
+        ("max-frames = 5000000000", "max-frames: ", "u32"),
+        ("drain-seconds = -1", "drain-seconds: ", "u64"),
+        ("max-mailbox = 5", "max-mailbox: ", "unknown setting"),
+        ("max_mailboxes = 5", "max_mailboxes: ", "unknown setting"),
         ("listen = 'localhost'", "listen: ", "invalid socket address"),
         ("log = 'not=a=filter'", "log: ", "level"),
-        ("log-format = 'xml'", "log-format: ", "unknown variant"),
+        ("log-format = 'xml'", "log-format: ", "`text` or `json`"),
         ("store = 'http://store'", "store: ", "redis://"),
+        ("store = 'redis://127.0.0.1:99999'", "store: ", "[:PORT]"),
         ("\n\nmax-mailboxes = 5 5", "line 3: ", ""),
         ("max-frames = 5\nmax-frames = 6", "line 2: ", "duplicate"),
     ];
@@ -106,6 +107,37 @@ fn the_password_of_a_store_is_neither_printed_nor_in_the_help() {
     assert_eq!(table["store"].as_str(), Some("redis://***@store:6379"));
     let (_, help, _) = output(command(&["serve", "--help"]).envs(environment));
     assert!(!text.contains("SECRET") && !help.contains("SECRET"), "{text}{help}");
+}
+
+/// A person gets the address or its place wrong: the message reaches a terminal or a log.
+#[test]
+fn the_password_of_a_store_is_in_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in ["valkey://ada:SECRET@store:6379", "redis://ada:SECRET@store:99999", "ada:SECRET@store"] {
+        let refused = [
+            output(command(&["serve"]).env("HANDFAST_RELAY_STORE", url)),
+            output(&mut command(&["serve", "--store", url])),
+            output(command(&["serve", "--print-config"]).env("HANDFAST_RELAY_STORE", url)),
+        ];
+        for (code, out, why) in refused {
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{why}");
+            assert!(why.starts_with("handfast-relay: store: ") && !why.contains("SECRET"), "{why}");
+        }
+    }
+    // Under every key there is, and some that there are not. (A filter of logs may have anything for its target.)
+    let (_, settings) = printed(&["--admin-listen", "127.0.0.1:0", "--tls-certificate", "c", "--tls-key", "k"], &[]);
+    let keys = settings.keys().map(String::as_str).filter(|key| *key != "log" && !key.starts_with("tls-"));
+    for key in keys.chain(["stores", "window"]) {
+        for value in ["'redis://ada:SECRET@s:1'", "['redis://ada:SECRET@s:1']", "{ url = 'SECRET, expected SECRET' }"] {
+            let path = file(folder.path(), &format!("{key} = {value}"));
+            let (code, _, why) = output(command(&["serve", "--print-config", "--config"]).arg(&path));
+            assert_eq!(code, Some(2), "{key} = {value}");
+            assert!(why.contains(&format!("{key}: ")) && !why.contains("SECRET"), "{why}");
+        }
+    }
+    let path = file(folder.path(), "redis://ada:SECRET@store:6379");
+    let (code, _, why) = output(command(&["serve", "--config"]).arg(&path));
+    assert!(code == Some(2) && !why.contains("SECRET"), "{why}");
 }
 
 /// The options of `serve`, with their defaults where they have one, as the program tells them.

@@ -6,8 +6,11 @@ use clap::Args;
 use handfast_relay::{Certificates, Relay};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use tracing::Subscriber;
-use tracing::info;
+use tracing::{Subscriber, info};
+
+/// Descriptors beside those of the devices' connections: listeners, the store, the admin listener's connections, refusals.
+#[cfg(unix)]
+const OTHER_DESCRIPTORS: u64 = 128;
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -35,6 +38,7 @@ pub(crate) fn run(options: Serve) -> Result<(), Stop> {
         return Ok(io::stdout().write_all(text.as_bytes())?);
     }
     log_to_stderr(&effective.log, effective.log_format)?;
+    warn_of_few_descriptors(effective.config.max_connections);
     tokio::runtime::Runtime::new()?.block_on(serve(effective))
 }
 
@@ -43,9 +47,9 @@ async fn serve(effective: Effective) -> Result<(), Stop> {
     let mut signals = Signals::new()?;
     reload_on_hangup(relay.certificates())?;
     let scheme = if relay.certificates().is_some() { "wss" } else { "ws" };
-    writeln!(io::stdout(), "handfast-relay listening on {scheme}://{}", relay.local_addr())?;
+    say(&format!("handfast-relay listening on {scheme}://{}", relay.local_addr()))?;
     if let Some(admin) = relay.admin_addr() {
-        writeln!(io::stdout(), "handfast-relay admin on http://{admin}")?;
+        say(&format!("handfast-relay admin on http://{admin}"))?;
     }
     info!(version = env!("CARGO_PKG_VERSION"), tls = relay.certificates().is_some(), "started");
     relay
@@ -60,6 +64,32 @@ async fn serve(effective: Effective) -> Result<(), Stop> {
     info!("stopped");
     Ok(())
 }
+
+/// Prints a line for whoever started the relay, who need not read on: the relay is there for others.
+fn say(line: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
+}
+
+/// At its limit of open files, the relay cannot even tell a device that there are too many.
+#[cfg(unix)]
+fn warn_of_few_descriptors(max_connections: usize) {
+    let needed = u64::try_from(max_connections).unwrap_or(u64::MAX).saturating_add(OTHER_DESCRIPTORS);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if let Some(limit) = limit.filter(|limit| *limit < needed) {
+        tracing::warn!(
+            limit,
+            needed,
+            "the limit of open files is too low for max-connections: raise it (ulimit -n, LimitNOFILE= in a unit, \
+             --ulimit nofile= of a container) or lower max-connections"
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_of_few_descriptors(_: usize) {}
 
 /// Only `tracing` events, never records of the `log` crate: through it the websocket library writes out whole frames.
 fn log_to_stderr(filter: &LogFilter, format: LogFormat) -> io::Result<()> {

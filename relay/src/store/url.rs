@@ -18,6 +18,10 @@ impl FromStr for StoreUrl {
         if place.is_empty() || place.starts_with(['/', ':']) || place.contains(char::is_whitespace) {
             return Err("a store's address names a host: redis://HOST:PORT");
         }
+        // What the client library would refuse when it is to connect.
+        #[cfg(feature = "redis")]
+        redis::IntoConnectionInfo::into_connection_info(text)
+            .map_err(|_| "a store's address is redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -64,6 +68,15 @@ mod tests {
             ["", "redis", "http://store", "redis://", "redis://:6379", "redis:///0", "redis://a b", "redis://x@"]
         {
             assert!(text.parse::<StoreUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "redis")]
+    fn a_port_or_database_that_cannot_be_is_refused_without_repeating_it() {
+        for text in ["redis://store:99999", "redis://ada:SE#CRET@store", "redis://store:6379/SECRET"] {
+            let why = text.parse::<StoreUrl>().unwrap_err();
+            assert!(!why.contains("999") && !why.contains("CRET"), "{why}");
         }
     }
 }

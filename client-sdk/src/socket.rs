@@ -77,6 +77,10 @@ impl Socket {
         match client_async_with_config(relay.request_uri(), stream, Some(config)).await {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(WsError::Io(error)) => Err(unreachable(relay, error)),
+            // A balancer speaks, whose relays are away for the moment: no reason to doubt the address.
+            Err(WsError::Http(answer)) if matches!(answer.status().as_u16(), 502..=504) => {
+                Err(unreachable(relay, "the relay is not available at the moment"))
+            }
             Err(error) => Err(Error::NotARelay { relay: relay.clone(), why: error.to_string() }),
         }
     }

@@ -1,7 +1,8 @@
 //! A blind relay: mailboxes with two slots through which two devices exchange frames that it cannot read.
 //!
 //! The server behind the `handfast-relay` command, for programs and tests that run one inside themselves. What it
-//! says on the wire is defined by [`handfast_wire`]; everything is in memory, and nothing outlives the process.
+//! says on the wire is defined by [`handfast_wire`]. Mailboxes are in memory and end with the process, unless
+//! [`Config::store`] names a Valkey or Redis (feature `redis`): then several relays share them, and they outlive each.
 //!
 //! ```
 //! use handfast_relay::{Config, Relay};

@@ -153,7 +153,11 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        registry.register("connections", "Open connections", self.open_connections.clone());
+        registry.register(
+            "connections",
+            "Open connections but those that are being refused",
+            self.open_connections.clone(),
+        );
         registry.register("accepted_connections", "Connections accepted", self.accepted.clone());
         registry.register("accept_errors", "Connections that the system did not hand out", self.accept_errors.clone());
         registry.register("tls_failures", "TLS handshakes that were not completed", self.tls_failures.clone());

@@ -6,15 +6,17 @@
 use handfast_tests::e2e::balancer::{Balancer, Behind, deploy_folder};
 use handfast_tests::e2e::process::{Device, RelayProcess, binary};
 use handfast_tests::e2e::proxy::Proxy;
+use handfast_tests::e2e::redis_server::RedisServer;
 use handfast_tests::e2e::{http, soon, tls};
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 /// Both devices reach the relay through the balancer, one of them by TLS.
@@ -138,6 +140,74 @@ async fn a_relay_that_drains_gets_no_new_devices_and_keeps_those_it_has() {
     http::answers(balancer.address(), "/healthz", 503).await;
 }
 
+/// Both relays are there without their store: what they have to say about it reaches a device.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_a_device_hears_so_from_a_relay() {
+    let mut store = RedisServer::start();
+    let url = store.url();
+    let flags = ["--store", &url, "--node-timeout", "1", "--trusted-proxy", "127.0.0.1/32"];
+    let [(_one, one_behind), (_two, two_behind)] = [relay(&flags).await, relay(&flags).await];
+    let balancer = Balancer::start([one_behind, two_behind]).await;
+    let home = TempDir::new().unwrap();
+    let desktop = init(home.path(), "desktop", &balancer).await;
+    store.kill();
+    http::answers(one_behind.admin, "/readyz", 503).await;
+    http::answers(two_behind.admin, "/readyz", 503).await;
+    http::answers(balancer.address(), "/healthz", 503).await;
+    let ended = desktop.run(&["invite"]).await;
+    let message = ended.assert_failed(13, "relay_refused");
+    assert_eq!(ended.last()["limit"], "store", "{ended:?}");
+    assert!(message.contains("Try again in "), "{message}");
+
+    store.start_again();
+    http::answers(balancer.address(), "/healthz", 200).await;
+    pair(&desktop, &Device::new(home.path(), "laptop", &balancer.url())).await;
+}
+
+/// Connections that say nothing hold places, and one source has only so many of them, and not for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_does_not_lock_the_others_out() {
+    const OPEN: usize = 20;
+    let (_relay, behind) = relay(&["--trusted-proxy", "127.0.0.1/32"]).await;
+    let settings = [("SOURCE_OPEN", "20"), ("SOURCE_A_MINUTE", "50")];
+    let balancer = Balancer::start_with_settings([behind, behind], &settings).await;
+    let (hostile, honest) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
+    let start = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..OPEN + 5 {
+        let connecting = connect_from(hostile, balancer.address());
+        silent.push(tokio::spawn(async move {
+            // Word of the timeout, or nothing but a reset.
+            let listening = async { connecting.await?.read_u8().await };
+            let is_told = soon("the end of silence", listening).await.is_ok();
+            (is_told, start.elapsed())
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(ask_from(honest, &balancer).await, Some(404), "others are served");
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for silence in silent {
+        match silence.await.unwrap() {
+            (true, lasted) => held.push(lasted),
+            (false, lasted) => {
+                assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((held.len(), refused), (OPEN, 5));
+    // Their places come back without their doing.
+    let enough = Duration::from_secs(2)..Duration::from_secs(8);
+    assert!(held.iter().all(|lasted| enough.contains(lasted)), "{held:?}");
+    assert_eq!(ask_from(hostile, &balancer).await, Some(404), "it may come again");
+    let mut answered = 0;
+    for _ in 0..50 {
+        answered += usize::from(ask_from(hostile, &balancer).await == Some(404));
+    }
+    assert!((1..50 - OPEN).contains(&answered), "{answered} of 50 more in the same minute");
+    assert_eq!(ask_from(honest, &balancer).await, Some(404));
+}
+
 /// systemd understands the unit, with and without native TLS, and what it leaves open is what it was.
 #[test]
 fn the_unit_is_understood_and_closed() {
@@ -149,12 +219,13 @@ fn the_unit_is_understood_and_closed() {
     let path = folder.path().join("handfast-relay.service");
     std::fs::write(&path, installed).unwrap();
     analyze(&["verify", "--man=no"], &path);
-    analyze(&["security", "--offline=true", "--threshold=16", "--no-pager"], &path);
+    analyze(&["security", "--offline=true", "--threshold=12", "--no-pager"], &path);
 
     let settings = folder.path().join("handfast-relay.service.d");
     std::fs::create_dir(&settings).unwrap();
     std::fs::copy(deploy_folder().join("handfast-relay.service.d/tls.conf"), settings.join("tls.conf")).unwrap();
     analyze(&["verify", "--man=no"], &path);
+    analyze(&["security", "--offline=true", "--threshold=16", "--no-pager"], &path);
 }
 
 /// The relay understands the settings file, and what waits for its drain waits longer than the drain.
@@ -177,8 +248,38 @@ fn the_settings_are_understood_and_every_stop_outlasts_the_drain() {
     for grace in compose.split("stop_grace_period: ").skip(1) {
         assert!(number(grace, "") >= drain + 5, "{grace}");
     }
-    assert!(number(&unit, "LimitNOFILE=") > number(&settings, "max-connections = "), "descriptors for all of them");
-    assert!(number(&compose, "nofile: {soft: ") > number(&settings, "max-connections = "));
+    let connections = number(&settings, "max-connections = ");
+    for files in [number(&unit, "LimitNOFILE="), number(&compose, "nofile: {soft: ")] {
+        assert!(files >= connections + 128, "descriptors for all of them: {files}");
+    }
+
+    // Memory for hostile connections up to the limit and, without a store, for all frames that may be stored.
+    let guide = read("README.md");
+    let hostile = |what: &str| number(&guide, what) * connections / 1024;
+    let (plain, tls) = (hostile("a hostile connection takes up to "), hostile("with native TLS up to "));
+    let stored = number(&settings, "max-queued-bytes = ") >> 20;
+    assert!(number(&unit, "MemoryMax=") > tls + stored + stored / 4, "{tls} MiB and {stored} MiB");
+    assert!(number(&compose, "mem_limit: ") > plain + plain / 10, "{plain} MiB");
+    assert!(number(&guide, "--memory ") > plain + stored + stored / 4, "{plain} MiB and {stored} MiB");
+
+    // The balancer cuts off in silence what two relays together would refuse with a reason.
+    let balancer = read("haproxy.cfg");
+    let rate = settings.split("source-connections = \"").nth(1).unwrap();
+    let (burst, per_minute) = (number(rate, ""), number(rate.split_once(':').unwrap().1, ""));
+    assert!(number(&balancer, "${SOURCE_A_MINUTE-") > 2 * (burst + per_minute));
+    assert!(number(&balancer, "${SOURCE_OPEN-") > 2 * number(&settings, "max-source-connections = "));
+}
+
+async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// Asks the balancer for a page that it does not have. `None`: it cut the connection off.
+async fn ask_from(from: Ipv4Addr, balancer: &Balancer) -> Option<u16> {
+    let request = "GET /none HTTP/1.1\r\nHost: relay.example\r\n\r\n";
+    http::send_from(from, balancer.address(), request).await.ok().map(|answer| answer.status)
 }
 
 async fn relay(flags: &[&str]) -> (RelayProcess, Behind) {

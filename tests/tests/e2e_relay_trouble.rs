@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_relay_at_the_address_is_said_at_once() {
@@ -44,6 +45,50 @@ async fn something_else_at_the_address_is_no_relay() {
     let run = start_trusted(Case::Code, &home, &format!("ws://{address}"), None);
     let error = soon("the end", run.finish()).await.unwrap_err();
     assert!(matches!(error, Error::NotARelay { .. }), "{error:?}");
+    server.abort();
+}
+
+/// A load balancer answers, but its relays are away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_not_available_at_the_moment_is_told_from_something_else() {
+    for status in ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let (address, server) = balancer_without_relays(status).await;
+        let home = Home::new();
+        let run = start_trusted(Case::Code, &home, &format!("ws://{address}"), None);
+        let error = soon("the end", run.finish()).await.unwrap_err();
+        assert!(matches!(error, Error::RelayUnreachable { .. }), "{error:?}");
+        assert!(error.to_string().contains("the relay is not available at the moment"), "{error}");
+        server.abort();
+    }
+}
+
+/// The same while a run is under way: it waits for the relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_a_relay_that_is_not_available_at_the_moment() {
+    let relay = relay(Config::default()).await;
+    let (away, server) = balancer_without_relays("503 Service Unavailable").await;
+    let home = Home::new();
+    let proxy = Proxy::start(relay.addr(), None).await;
+    let (cut, redirect, address) = (proxy.cutter(), proxy.redirector(), relay.addr());
+    let react = move |event: &Event, decisions: &Decisions| {
+        match event {
+            Event::AskApproval(_) => {
+                redirect(away);
+                cut();
+            }
+            Event::Reconnecting { why, .. } => {
+                assert_eq!(why, "the relay is not available at the moment");
+                decisions.approve();
+                redirect(address);
+            }
+            _ => return Reaction::Honest,
+        }
+        Reaction::None
+    };
+    let sides = (Side::with(&proxy.url(), react), Side::honest(&url(&relay)));
+    let (trusted, new) = pair(Case::Code, &home, sides.0, sides.1).await;
+    assert!(trusted.saw("Reconnecting"), "{:?}", trusted.events);
+    assert_eq!((trusted.ended().as_str(), new.ended().as_str()), ("enrolled", "joined"), "{:?}", trusted.events);
     server.abort();
 }
 
@@ -344,6 +389,21 @@ fn short_lived() -> Config {
         mailbox_max_lifetime: time(3000),
         ..Config::default()
     }
+}
+
+/// What answers every request with this status.
+async fn balancer_without_relays(status: &'static str) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (address, server)
 }
 
 /// An address at which nothing listens.

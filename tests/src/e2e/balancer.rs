@@ -23,23 +23,29 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts one and waits until a relay is ready.
+    /// Starts one and waits until a relay is ready. It takes any number of connections from this machine.
     pub async fn start(relays: [Behind; 2]) -> Self {
-        Self::start_with(relays, None).await
+        Self::start_with(relays, None, &[("SOURCE_OPEN", "1000000"), ("SOURCE_A_MINUTE", "1000000")]).await
     }
 
     /// The same, which speaks TLS too, with this file of certificate and key.
     pub async fn start_with_tls(relays: [Behind; 2], pem: &Path) -> Self {
-        Self::start_with(relays, Some(pem)).await
+        Self::start_with(relays, Some(pem), &[]).await
     }
 
-    async fn start_with([one, two]: [Behind; 2], pem: Option<&Path>) -> Self {
+    /// The same without TLS, with these settings and its own defaults.
+    pub async fn start_with_settings(relays: [Behind; 2], settings: &[(&str, &str)]) -> Self {
+        Self::start_with(relays, None, settings).await
+    }
+
+    async fn start_with([one, two]: [Behind; 2], pem: Option<&Path>, settings: &[(&str, &str)]) -> Self {
         let (address, tls) = (free_address(), pem.map(|_| free_address()));
         let mut command = clean(Path::new("haproxy"));
         command.arg("-db").arg("-f").arg(deploy_folder().join("haproxy.cfg"));
         command.env("LISTEN", address.to_string());
         command.env("RELAY_1", one.relay.to_string()).env("RELAY_1_ADMIN", one.admin.port().to_string());
         command.env("RELAY_2", two.relay.to_string()).env("RELAY_2_ADMIN", two.admin.port().to_string());
+        command.envs(settings.iter().copied());
         if let (Some(pem), Some(tls)) = (pem, tls) {
             command.env("TLS_CERTIFICATE", pem).env("LISTEN_TLS", tls.to_string());
         }

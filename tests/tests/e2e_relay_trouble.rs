@@ -425,7 +425,10 @@ async fn pass_on(mut stream: TcpStream, to: SocketAddr) -> io::Result<()> {
 }
 
 async fn turn_away(mut stream: TcpStream, status: &str) -> io::Result<()> {
-    stream.read(&mut [0; 1024]).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(answer.as_bytes()).await
 }

@@ -19,18 +19,18 @@ use rand::Rng;
 use rate::Bucket;
 pub use rate::{Rate, RateError};
 use sha2::{Digest, Sha256};
-#[cfg(feature = "redis")]
-pub(crate) use source::{HIT_LASTS, Place};
 #[cfg(not(feature = "redis"))]
 use source::Place;
 pub(crate) use source::{Claim, MailboxPermit, Source};
 use source::{ConnectionPermit, RefusalPermit, Site};
-pub(crate) use traffic::Traffic;
+#[cfg(feature = "redis")]
+pub(crate) use source::{HIT_LASTS, Place};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+pub(crate) use traffic::Traffic;
 
 /// A source that was not seen for one to two periods is forgotten.
 const PERIOD: Duration = Duration::from_secs(60 * 60);

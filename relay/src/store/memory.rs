@@ -220,7 +220,11 @@ impl Memory {
         let (id, mailbox) = self.named(&mut registry, nameplate).ok_or_else(|| error(ErrorCode::NoSuchNameplate))?;
         // A device that repeats its own claim pays nothing.
         let knows = mailbox.lock().mailbox.knows(&arrival);
-        if knows { claim.repeats() } else { claim.met() }
+        if knows {
+            claim.repeats()
+        } else {
+            claim.met()
+        }
         self.join(&mut registry, now, caller, id, &mailbox, arrival)
     }
 

@@ -219,7 +219,9 @@ impl Shared {
         }
         call.arg(micros(config.slow_claims)).arg(micros(limits::longest_wait(config))).arg(micros(limits::HIT_LASTS));
         call.arg(config.max_source_mailboxes);
-        call.arg(millis(config.mailbox_lifetime + COUNTS_ON)).arg(millis(config.mailbox_max_lifetime + COUNTS_ON)).arg(id);
+        call.arg(millis(config.mailbox_lifetime + COUNTS_ON))
+            .arg(millis(config.mailbox_max_lifetime + COUNTS_ON))
+            .arg(id);
         call.arg(limits::SITE_FACTOR).arg(u8::from(matches!(source.place, Place::Shared(_)))).arg(taken);
         let (limit, wait, taken): (i64, u64, u8) = self.client.run(&call).await?;
         Ok(Taken { tag, limit, wait: Duration::from_micros(wait), taken })

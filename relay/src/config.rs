@@ -1,6 +1,7 @@
 //! What an operator can set. Every limit refuses new work; none evicts what is there.
 
-use crate::{Rate, StoreUrl};
+use crate::limits::longest_wait;
+use crate::{Rate, StoreUrl, proxy};
 use handfast_wire::limits;
 use ipnet::IpNet;
 use std::io;
@@ -11,6 +12,9 @@ use tokio::sync::Semaphore;
 
 /// Devices are told lifetimes as 32-bit counts of milliseconds: 49 days.
 const MAX_TIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long a device waits for the answer to its claim.
+const MAX_CLAIM_WAIT: Duration = Duration::from_secs(30);
 
 /// Limits and times of a relay. The defaults suit a public relay on a small machine.
 #[derive(Clone, Debug)]
@@ -185,6 +189,10 @@ impl Config {
             "a mailbox's lifetime must not be longer than its maximum"
         } else if self.ping_interval.is_zero() || self.idle_timeout <= self.ping_interval {
             "the idle timeout must be longer than the ping interval, and that longer than zero"
+        } else if MAX_CLAIM_WAIT <= longest_wait(self) {
+            "three slowed claims must wait less than the 30 s after which devices give up"
+        } else if self.trusted_proxies.iter().any(|net| proxy::canonical(*net).prefix_len() == 0) {
+            "not everybody can be a trusted proxy"
         } else if self.node_timeout < Duration::from_millis(300) {
             "the node timeout must be at least 300 ms"
         } else {

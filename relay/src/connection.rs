@@ -1,7 +1,7 @@
 //! One connection: upgrade, first frame, then frames both ways between its socket and its seat.
 
 use crate::Config;
-use crate::limits::{Door, Guest, Visitor};
+use crate::limits::{Door, Guest, Traffic, Visitor};
 use crate::mailbox::Output;
 use crate::metrics::Metrics;
 use crate::store::{Refusal, Seat, Store, error};
@@ -35,6 +35,9 @@ const MAX_UNWRITTEN_BYTES: usize = WRITE_BUFFER_BYTES + 2 * limits::MAX_FRAME_BY
 /// How long a connection that is being closed may take to read the last frame and to answer.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
+/// How long a connection that cannot come in may take to hear it, its handshakes included.
+const REFUSAL_TIME: Duration = Duration::from_secs(3);
+
 /// What a websocket runs over: TCP, or TLS over TCP.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
@@ -61,8 +64,8 @@ pub(crate) async fn serve<S: Stream>(
             _ = over.wait_for(|over| *over) => None,
         }
     });
-    let Some((mut socket, mut seat, guest)) = opening.await else { return };
-    let end = relay(&mut socket, &mut seat, store.config(), metrics).await;
+    let Some((mut socket, mut seat, guest, traffic)) = opening.await else { return };
+    let end = relay(&mut socket, &mut seat, traffic, store.config(), metrics).await;
     drop(seat);
     Box::pin(close(socket, end, metrics)).await;
     drop(guest);
@@ -82,7 +85,7 @@ pub(crate) async fn refuse<S: Stream>(
         }
     };
     tokio::select! {
-        _ = timeout(config.first_frame_timeout, refusal) => {}
+        _ = timeout(config.first_frame_timeout.min(REFUSAL_TIME), refusal) => {}
         _ = over.wait_for(|over| *over) => {}
     }
 }
@@ -94,10 +97,10 @@ async fn open<S: Stream>(
     door: &Door,
     store: &Store,
     metrics: &Metrics,
-) -> Option<(Socket<S>, Seat, Guest)> {
+) -> Option<(Socket<S>, Seat, Guest, Traffic)> {
     let config = store.config();
-    let asking = timeout(config.first_frame_timeout, ask(arriving, visitor, door, metrics));
-    let (mut socket, guest, first) = asking.await.ok().flatten()?;
+    let asking = timeout(config.first_frame_timeout, ask(arriving, visitor, door, config, metrics));
+    let (mut socket, guest, traffic, first) = asking.await.ok().flatten()?;
     let entered = match first {
         Ok(frame) => store.enter(&frame, &guest).await.map_err(End::from),
         Err(end) => Err(end),
@@ -105,7 +108,7 @@ async fn open<S: Stream>(
     match entered {
         Ok((seat, reply)) => {
             socket.feed(message(&reply)).await.ok()?;
-            Some((socket, seat, guest))
+            Some((socket, seat, guest, traffic))
         }
         Err(end) => {
             close(socket, end, metrics).await;
@@ -119,22 +122,28 @@ async fn ask<S: Stream>(
     arriving: impl Future<Output = Option<S>>,
     visitor: Visitor,
     door: &Door,
+    config: &Config,
     metrics: &Metrics,
-) -> Option<(Socket<S>, Guest, Result<ClientFrame, End>)> {
+) -> Option<(Socket<S>, Guest, Traffic, Result<ClientFrame, End>)> {
     let (mut socket, identified) = upgrade(arriving, |headers| door.identify(visitor, headers)).await?;
     let guest = match identified {
         Ok(guest) => guest,
-        Err(refusal) => {
-            let why = RelayFrame::from(refusal);
-            match door.place_for_refusal() {
+        Err(refused) => {
+            let why = RelayFrame::from(refused.why);
+            match door.place_for_refusal(&refused) {
                 Some(_place) => close(socket, End::Say(why), metrics).await,
                 None => metrics.said(&why),
             }
             return None;
         }
     };
+    let mut traffic = Traffic::new(config);
     let first = loop {
-        match socket.next().await? {
+        let received = socket.next().await?;
+        if let Some(end) = excess(&received, &mut traffic, config) {
+            break Err(end);
+        }
+        match received {
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
             Ok(Message::Binary(bytes)) => {
                 break ClientFrame::decode(&bytes).map_err(|_| End::Say(error(ErrorCode::Malformed)));
@@ -144,7 +153,7 @@ async fn ask<S: Stream>(
             Err(broken) => break Err(complaint(&broken)),
         }
     };
-    Some((socket, guest, first))
+    Some((socket, guest, traffic, first))
 }
 
 /// Also what `read` makes of the request's headers.
@@ -208,7 +217,13 @@ impl From<Refusal> for End {
 }
 
 /// Moves frames both ways until this connection ends.
-async fn relay<S: Stream>(socket: &mut Socket<S>, seat: &mut Seat, config: &Config, metrics: &Metrics) -> End {
+async fn relay<S: Stream>(
+    socket: &mut Socket<S>,
+    seat: &mut Seat,
+    mut traffic: Traffic,
+    config: &Config,
+    metrics: &Metrics,
+) -> End {
     let mut times = Times::new();
     let mut timer = pin!(sleep_until(times.next(config)));
     loop {
@@ -221,7 +236,7 @@ async fn relay<S: Stream>(socket: &mut Socket<S>, seat: &mut Seat, config: &Conf
             Event::Input(None) => Err(End::Dead),
             Event::Input(Some(received)) => {
                 times.heard = Instant::now();
-                receive(seat, received, metrics)
+                excess(&received, &mut traffic, config).map_or_else(|| receive(seat, received, metrics), Err)
             }
             Event::Timer => {
                 let now = Instant::now();
@@ -232,7 +247,12 @@ async fn relay<S: Stream>(socket: &mut Socket<S>, seat: &mut Seat, config: &Conf
                 } else {
                     times.pinged = now;
                     // A socket that takes no bytes takes no ping either; its write timeout runs.
-                    if times.blocked.is_none() { send(socket, Message::Ping(Bytes::new())) } else { Ok(()) }
+                    if times.blocked.is_none() {
+                        traffic.asked();
+                        send(socket, Message::Ping(Bytes::new()))
+                    } else {
+                        Ok(())
+                    }
                 };
                 timer.as_mut().reset(times.next(config));
                 sent
@@ -316,6 +336,12 @@ fn receive(seat: &mut Seat, received: Result<Message, Error>, metrics: &Metrics)
         },
     };
     taken.map_err(End::Say)
+}
+
+/// What to do about a message that is more than this connection may say.
+fn excess(received: &Result<Message, Error>, traffic: &mut Traffic, config: &Config) -> Option<End> {
+    let fits = received.as_ref().map_or(true, |message| traffic.take(message.len(), config));
+    (!fits).then(|| End::Say(error(ErrorCode::Limit(LimitKind::MailboxFrames))))
 }
 
 /// What to tell a device whose bytes are no websocket message of ours, unless the socket itself is gone.

@@ -415,7 +415,6 @@ impl<F: Frame> Mailbox<F> {
     }
 
     /// How many frames of this slot were accepted.
-    #[cfg(feature = "redis")]
     pub(crate) fn count(&self, slot: Slot) -> u32 {
         self.side(slot).sent.count
     }

@@ -1,7 +1,7 @@
 //! Where a connection comes from: its TCP peer, or what a trusted proxy says of it.
 
 use crate::network::NetworkPrefix;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
 use tokio_tungstenite::tungstenite::http::HeaderMap;
 
@@ -11,6 +11,9 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// How many proxies one after the other are believed.
 const MAX_HOPS: usize = 16;
 
+/// An IPv4 address is the rest of an IPv6 address after so many bits.
+const MAPPED_BITS: u8 = 96;
+
 /// Whom a connection counts against, and what may be said of its network.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
@@ -19,6 +22,18 @@ pub(crate) struct Origin {
     pub(crate) source: NetworkPrefix,
     /// The client's network, if it is known.
     pub(crate) network: Option<NetworkPrefix>,
+}
+
+/// A network of IPv4 addresses that is written as one of IPv6, as IPv4.
+pub(crate) fn canonical(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= MAPPED_BITS => {
+            let mapped = v6.addr().to_ipv4_mapped();
+            let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).ok());
+            v4.map_or(net, IpNet::V4)
+        }
+        _ => net,
+    }
 }
 
 /// Whether what this TCP peer says of its clients counts.
@@ -44,9 +59,14 @@ pub(crate) fn forwarded(proxy: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -
 /// The last address in the list that is no trusted proxy's: each proxy appends whom it got the request from, and what
 /// is before that is whatever the client wrote.
 fn client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut hops = 0;
     // Several lines are one list.
-    for line in headers.get_all(FORWARDED_FOR).iter().rev().take(MAX_HOPS) {
-        for hop in line.to_str().ok()?.rsplit(',').take(MAX_HOPS) {
+    for line in headers.get_all(FORWARDED_FOR).iter().rev() {
+        for hop in line.to_str().ok()?.rsplit(',') {
+            hops += 1;
+            if hops > MAX_HOPS {
+                return None;
+            }
             let address = address(hop.trim_matches([' ', '\t']))?;
             if !is_trusted(address, trusted) {
                 return Some(address);
@@ -136,6 +156,9 @@ mod tests {
         assert_eq!(through(&[b"192.0.2.7, \xff"]), unknown);
         let lines = vec!["10.0.0.2".as_bytes(); MAX_HOPS];
         assert_eq!(through(&[&[b"192.0.2.7".as_slice()], lines.as_slice()].concat()), unknown);
+        let half = ["10.0.0.2"; MAX_HOPS / 2].join(",");
+        let rest = format!("192.0.2.7,{half}");
+        assert_eq!(through(&[rest.as_bytes(), half.as_bytes()]), unknown, "all lines are one list");
         let far = format!("192.0.2.7,{}", vec!["10.0.0.2"; MAX_HOPS - 1].join(","));
         assert_eq!(through(&[far.as_bytes()]), direct(ip("192.0.2.7")));
     }
@@ -152,5 +175,16 @@ mod tests {
             assert_eq!(is_trusted(ip(peer), &trusted()), is, "{peer}");
         }
         assert!(!is_trusted(ip(PROXY), &[]));
+    }
+
+    #[test]
+    fn an_ipv4_network_may_be_written_as_ipv6() {
+        let net = |text: &str| canonical(text.parse().unwrap());
+        assert_eq!(net("::ffff:10.0.0.0/104"), net("10.0.0.0/8"));
+        assert_eq!(net("::ffff:0:0/96"), net("0.0.0.0/0"));
+        assert_eq!(net("2001:db8::/32").to_string(), "2001:db8::/32");
+        for peer in ["10.0.0.1", "::ffff:10.0.0.1"] {
+            assert!(is_trusted(ip(peer), &[net("::ffff:10.0.0.0/104")]), "{peer}");
+        }
     }
 }

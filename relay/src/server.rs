@@ -1,12 +1,12 @@
 //! The relay as a whole: it accepts connections, counts them, and drains.
 
 use crate::connection::Stream;
-use crate::limits::{Door, Visitor};
+use crate::limits::Door;
 use crate::metrics::Metrics;
 use crate::store::{Store, error};
 use crate::summary::{self, Throttle};
 use crate::{Certificates, Config, admin, connection};
-use handfast_wire::{ErrorCode, LimitKind, RelayFrame};
+use handfast_wire::{ErrorCode, LimitKind};
 use std::fmt;
 use std::future::{Future, pending, ready};
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -251,33 +251,31 @@ where
 {
     let (store, door, metrics) = (shared.store.clone(), Arc::clone(&shared.door), Arc::clone(&shared.metrics));
     let over = shared.over.subscribe();
-    match place(address, shared) {
-        Ok((visitor, place)) => {
+    let (why, place) = match door.meet(address.ip()) {
+        Ok(visitor) => match Arc::clone(&shared.places).try_acquire_owned() {
+            Ok(place) => {
+                tokio::spawn(async move {
+                    connection::serve(arriving, visitor, door, store, &metrics, over).await;
+                    drop(place);
+                });
+                return;
+            }
+            Err(_) => (error(ErrorCode::Limit(LimitKind::Connections)), door.place_for_overflow(&visitor)),
+        },
+        Err(refused) => (refused.why.into(), door.place_for_refusal(&refused)),
+    };
+    match place {
+        Some(place) => {
             tokio::spawn(async move {
-                connection::serve(arriving, visitor, door, store, &metrics, over).await;
+                connection::refuse(arriving, why, store.config(), &metrics, over).await;
                 drop(place);
             });
         }
-        Err(why) => match door.place_for_refusal() {
-            Some(place) => {
-                tokio::spawn(async move {
-                    connection::refuse(arriving, why, store.config(), &metrics, over).await;
-                    drop(place);
-                });
-            }
-            None => {
-                metrics.said(&why);
-                debug!("too many connections, dropped one");
-            }
-        },
+        None => {
+            metrics.said(&why);
+            debug!("dropped a connection that cannot come in");
+        }
     }
-}
-
-/// A place for a connection from this address, and who it is so far.
-fn place(address: SocketAddr, shared: &Shared) -> Result<(Visitor, OwnedSemaphorePermit), RelayFrame> {
-    let visitor = shared.door.meet(address.ip())?;
-    let full = |_| error(ErrorCode::Limit(LimitKind::Connections));
-    Ok((visitor, Arc::clone(&shared.places).try_acquire_owned().map_err(full)?))
 }
 
 impl admin::Relay for Shared {

@@ -137,6 +137,47 @@ async fn a_mailbox_carries_512_kib() {
 }
 
 #[tokio::test]
+async fn a_repeated_frame_needs_no_room() {
+    let relay = relay_with(Config { max_queued_bytes: MAX_FRAME_BYTES, ..Config::default() }).await;
+    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    first.data(0, 0, &[1; MAX_PAYLOAD_BYTES]).await;
+    second.expect_data(0, &[1; MAX_PAYLOAD_BYTES]).await;
+    first.data(0, 0, &[1; MAX_PAYLOAD_BYTES]).await;
+    first.synced().await;
+    second.ack(1).await;
+    assert!(matches!(first.recv().await, RelayFrame::Ack(_)));
+    assert_eq!(relay.stats().queued_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_too_much_is_told_so() {
+    let relay = relay().await;
+    let code = ErrorCode::Limit(LimitKind::MailboxFrames);
+    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    for _ in 0..1100 {
+        first.try_ack(0).await;
+    }
+    first.expect_refusal(code).await;
+    assert_eq!(second.recv().await, RelayFrame::PeerLeft);
+    let large = [1; MAX_PAYLOAD_BYTES];
+    for _ in 0..520 {
+        second.try_data(0, 0, &large).await;
+    }
+    second.expect_refusal(code).await;
+    let (mut third, ..) = Device::allocate(relay.addr()).await;
+    for _ in 0..1100 {
+        let _ = third.socket.send(Message::Pong(Vec::new().into())).await;
+    }
+    third.expect_refusal(code).await;
+    // Before its first frame it is the same.
+    let mut fourth = Device::connect(relay.addr()).await;
+    for _ in 0..1100 {
+        let _ = fourth.socket.send(Message::Pong(Vec::new().into())).await;
+    }
+    fourth.expect_refusal(code).await;
+}
+
+#[tokio::test]
 async fn all_mailboxes_share_one_byte_budget() {
     let relay = relay_with(Config { max_queued_bytes: 2 * MAX_FRAME_BYTES, ..Config::default() }).await;
     let (mut one, mut peer, _) = Device::pair(relay.addr()).await;
@@ -350,6 +391,10 @@ async fn a_contradictory_configuration_is_refused() {
         Config { source_misses: Rate { burst: u32::MAX, per_minute: 1 }, ..Config::default() },
         Config { all_misses: Rate { burst: 1, per_minute: 0 }, ..Config::default() },
         Config { slow_claims: Duration::MAX, ..Config::default() },
+        Config { slow_claims: Duration::from_secs(10), ..Config::default() },
+        Config { trusted_proxies: vec!["0.0.0.0/0".parse().unwrap()], ..Config::default() },
+        Config { trusted_proxies: vec!["::/0".parse().unwrap()], ..Config::default() },
+        Config { trusted_proxies: vec!["::ffff:0:0/96".parse().unwrap()], ..Config::default() },
         Config { max_queued_bytes: 100, ..Config::default() },
         Config { mailbox_lifetime: Duration::from_secs(3600), ..Config::default() },
         Config { idle_timeout: Duration::from_secs(30), ..Config::default() },

@@ -59,7 +59,7 @@ async fn a_store_over_tls_is_used_if_its_certificate_is_trusted() {
 #[tokio::test]
 async fn everything_in_the_store_has_an_end() {
     let relay = Nodes::sharing(2, RedisServer::start(), Config::default()).await;
-    let (mut first, _second, _) = Device::pair(relay.addr()).await;
+    let (mut first, _second, _) = Device::pair_across(&relay).await;
     first.data(0, 0, b"kept").await;
     first.synced().await;
     Device::open(relay.addr(), ID, A).await;
@@ -130,7 +130,7 @@ async fn the_byte_budget_holds_across_nodes() {
     let config = Config { max_queued_bytes: 2 * MAX_FRAME_BYTES, ..Config::default() };
     let relay = Nodes::sharing(2, RedisServer::start(), config).await;
     let full = [1; MAX_PAYLOAD_BYTES];
-    let (mut one, mut peer, _) = Device::pair(relay.addr()).await;
+    let (mut one, mut peer, _) = Device::pair_across(&relay).await;
     let (mut two, ..) = Device::allocate(relay.addr()).await;
     peer.data(0, 0, &full).await;
     two.data(0, 0, &full).await;
@@ -175,7 +175,7 @@ async fn of_many_claims_at_the_same_time_two_are_never_seated_side_by_side() {
 #[tokio::test]
 async fn devices_of_a_store_that_forgot_everything_are_told() {
     let mut relay = Nodes::sharing(2, RedisServer::start(), Config::default()).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     relay.store_mut().kill();
     relay.store_mut().start_again();
     // One says something, the other only waits.
@@ -184,7 +184,7 @@ async fn devices_of_a_store_that_forgot_everything_are_told() {
     within_seconds(10, second.expect_refusal(ErrorCode::NoSuchMailbox)).await;
     let (_, answer) = Device::resume(relay.addr(), mailbox, A, 0).await;
     assert!(is_error(&answer, ErrorCode::NoSuchMailbox), "{answer:?}");
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     first.data(0, 0, b"a new beginning").await;
     second.expect_data(0, b"a new beginning").await;
 }
@@ -193,7 +193,7 @@ async fn devices_of_a_store_that_forgot_everything_are_told() {
 async fn devices_of_a_store_that_remembers_go_on() {
     let store = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let mut relay = Nodes::sharing(2, store, Config::default()).await;
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     first.data(0, 0, b"before").await;
     second.expect_data(0, b"before").await;
     relay.store_mut().kill();
@@ -208,7 +208,7 @@ async fn devices_of_a_store_that_remembers_go_on() {
 #[tokio::test]
 async fn a_store_that_pauses_loses_nothing() {
     let relay = Nodes::sharing(2, RedisServer::start(), Config::default()).await;
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     relay.store().signal("STOP");
     first.data(0, 0, b"waits").await;
     second.data(0, 0, b"waits too").await;
@@ -221,7 +221,7 @@ async fn a_store_that_pauses_loses_nothing() {
 #[tokio::test]
 async fn while_the_store_is_away_newcomers_are_told_and_others_come_back_later() {
     let mut relay = Nodes::sharing(1, RedisServer::start(), Config::default()).await;
-    let (_first, _second, mailbox) = Device::pair(relay.addr()).await;
+    let (_first, _second, mailbox) = Device::pair_across(&relay).await;
     relay.store_mut().kill();
     let newcomer = async {
         let mut device = Device::connect(relay.addr()).await;
@@ -239,7 +239,7 @@ async fn while_the_store_is_away_newcomers_are_told_and_others_come_back_later()
 async fn a_shaky_store_delivers_every_frame_once_and_in_order() {
     let config = Config { node_timeout: Duration::from_secs(1), max_mailbox_frames: 1000, ..Config::default() };
     let relay = Nodes::sharing(2, RedisServer::start(), config).await;
-    let (first, second, mailbox) = Device::pair(relay.addr()).await;
+    let (first, second, mailbox) = Device::pair_across(&relay).await;
     let (one, two) = (relay.addr(), relay.addr());
     let talk = async {
         tokio::join!(converse(first, one, mailbox, A, true), converse(second, two, mailbox, B, false),);

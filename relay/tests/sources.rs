@@ -4,12 +4,17 @@
 
 mod common;
 
-use common::sources::{ONE, OTHER, allocate, assert_in_a_minute, assert_refused, at_once, nameplate};
-use common::{A, B, Device, relay_with, until, within};
+use common::http::{metric, until_metric};
+use common::process::Process;
+use common::sources::{ONE, OTHER, allocate, assert_in_a_minute, assert_refused, at_once, first, miss, nameplate};
+use common::{A, B, Device, relay_with, until, upgrade, within};
 use futures_util::StreamExt;
 use handfast_relay::Config;
+use handfast_wire::limits::MAX_PAYLOAD_BYTES;
 use handfast_wire::{ClientFrame, ErrorCode, LimitKind, Network, RelayFrame};
 use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -126,4 +131,109 @@ async fn the_network_hint_works_behind_a_trusted_proxy() {
         }
         assert_eq!(displayer.recv().await, RelayFrame::PeerJoined { network });
     }
+}
+
+async fn silent(addr: SocketAddr, source: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+    socket.connect(addr).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_source_does_not_hold_all_places_for_refusals() {
+    let relay = relay_with(Config { source_connections: at_once(1), ..Config::default() }).await;
+    let (one, other) = (allocate(relay.addr(), ONE).await, allocate(relay.addr(), OTHER).await);
+    let mut crowd = Vec::new();
+    for _ in 0..80 {
+        crowd.push(silent(relay.addr(), ONE).await);
+    }
+    // Another source is still told.
+    let mut late = Device::connect_from(relay.addr(), OTHER).await;
+    late.expect_refusal(ErrorCode::Limit(LimitKind::SourceConnections)).await;
+    drop((one, other));
+}
+
+#[tokio::test]
+async fn a_refused_source_is_told_so_only_a_few_times() {
+    let relay = relay_with(Config { source_connections: at_once(1), ..Config::default() }).await;
+    let _one = allocate(relay.addr(), ONE).await;
+    let mut told = 0;
+    for _ in 0..20 {
+        let Ok(socket) = upgrade(silent(relay.addr(), ONE).await, relay.addr(), "/v1").await else { continue };
+        let mut device = Device { socket };
+        device.expect_refusal(ErrorCode::Limit(LimitKind::SourceConnections)).await;
+        told += 1;
+    }
+    assert_eq!(told, 4, "the others are dropped before any handshake");
+}
+
+#[tokio::test]
+async fn a_refused_connection_that_says_nothing_is_dropped_soon() {
+    let relay = relay_with(Config { source_connections: at_once(1), ..Config::default() }).await;
+    let _one = allocate(relay.addr(), ONE).await;
+    let mut silent = silent(relay.addr(), ONE).await;
+    let begun = std::time::Instant::now();
+    let mut byte = [0];
+    let read = tokio::io::AsyncReadExt::read(&mut silent, &mut byte);
+    let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(2), "it has time for its handshake");
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_source_is_counted_under_its_reason() {
+    let admin_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let relay = relay_with(Config {
+        admin_listen,
+        source_connections: at_once(6),
+        source_allocations: at_once(1),
+        source_claims: at_once(2),
+        source_misses: at_once(1),
+        max_mailbox_bytes: 16_384,
+        ..Config::default()
+    })
+    .await;
+    let (addr, admin) = (relay.addr(), relay.admin_addr().unwrap());
+    let counted = async |reason: &str, number| {
+        until_metric(admin, &format!("refusals_total{{reason=\"{reason}\"}}"), number).await;
+    };
+    let (mut device, allocated) = allocate(addr, OTHER).await;
+    let used = nameplate(&allocated);
+    device.data(0, 0, &[1; MAX_PAYLOAD_BYTES]).await;
+    device.data(1, 0, b"more").await;
+    counted("mailbox_bytes", 1.0).await;
+
+    allocate(addr, ONE).await;
+    assert_refused(&allocate(addr, ONE).await.1, LimitKind::SourceMailboxes);
+    counted("source_mailboxes", 1.0).await;
+    first(addr, ONE, miss(used)).await;
+    assert_refused(&first(addr, ONE, miss(used)).await.1, LimitKind::SourceMisses);
+    counted("source_misses", 1.0).await;
+    let RelayFrame::Allocated { mailbox, .. } = allocated else { panic!("{allocated:?}") };
+    first(addr, ONE, ClientFrame::Open { mailbox, token: B }).await;
+    let open = ClientFrame::Open { mailbox, token: handfast_wire::ResumeToken([9; 16]) };
+    assert_refused(&first(addr, ONE, open).await.1, LimitKind::SourceClaims);
+    counted("source_claims", 1.0).await;
+
+    // Told or not, each counts.
+    let mut crowd = Vec::new();
+    for _ in 0..10 {
+        crowd.push(silent(addr, ONE).await);
+    }
+    counted("source_connections", 6.0).await;
+    drop(crowd);
+    assert!(metric(admin, "refusals_total{reason=\"connections\"}").await < 0.5);
+}
+
+/// A handshake that nobody pays for would cost more than everything else.
+#[tokio::test]
+async fn a_refused_source_gets_no_tls_handshakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = common::tls::Certificate::write(folder.path());
+    let process = Process::start(&[&["--source-connections", "1:1"][..], &certificate.options()].concat());
+    certificate.connect(process.addr).await.unwrap();
+    let mut done = 0;
+    for _ in 0..20 {
+        done += usize::from(certificate.connect(process.addr).await.is_ok());
+    }
+    assert!(done <= 4, "{done} handshakes");
 }

@@ -1,6 +1,6 @@
 //! Who a connection is, and whether it may come in.
 
-use super::{ConnectionPermit, Refusal, Source, Sources};
+use super::{ConnectionPermit, Refusal, RefusalPermit, Source, Sources};
 use crate::Config;
 use crate::proxy::{self, Origin};
 use ipnet::IpNet;
@@ -34,11 +34,23 @@ pub(crate) struct Guest {
     permit: ConnectionPermit,
 }
 
+/// A connection that cannot come in, and why.
+pub(crate) struct Refused {
+    pub(crate) why: Refusal,
+    source: Arc<Source>,
+}
+
+/// A place for telling a connection that it cannot come in, until it is dropped.
+pub(crate) struct RefusalPlace {
+    _of_all: OwnedSemaphorePermit,
+    _of_source: Option<RefusalPermit>,
+}
+
 impl Door {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             sources: Sources::new(config),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: config.trusted_proxies.iter().copied().map(proxy::canonical).collect(),
             network_hint: config.network_hint,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         }
@@ -50,7 +62,7 @@ impl Door {
     }
 
     /// A connection from `peer` was accepted.
-    pub(crate) fn meet(&self, peer: IpAddr) -> Result<Visitor, Refusal> {
+    pub(crate) fn meet(&self, peer: IpAddr) -> Result<Visitor, Refused> {
         if proxy::is_trusted(peer, &self.trusted_proxies) {
             return Ok(Visitor::Proxied(peer));
         }
@@ -58,7 +70,7 @@ impl Door {
     }
 
     /// A connection has sent its request, with these headers.
-    pub(crate) fn identify(&self, visitor: Visitor, headers: &HeaderMap) -> Result<Guest, Refusal> {
+    pub(crate) fn identify(&self, visitor: Visitor, headers: &HeaderMap) -> Result<Guest, Refused> {
         match visitor {
             Visitor::Known(guest) => Ok(guest),
             Visitor::Proxied(proxy) => self.let_in(proxy::forwarded(proxy, headers, &self.trusted_proxies)),
@@ -66,12 +78,31 @@ impl Door {
     }
 
     /// A place for telling a connection that it cannot come in, if there is one.
-    pub(crate) fn place_for_refusal(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.refusals).try_acquire_owned().ok()
+    pub(crate) fn place_for_refusal(&self, refused: &Refused) -> Option<RefusalPlace> {
+        self.place_for(Some(&refused.source))
     }
 
-    fn let_in(&self, origin: Origin) -> Result<Guest, Refusal> {
-        let permit = self.sources.source(origin.source).connect()?;
+    /// The same for a visitor for whom the relay has no room.
+    pub(crate) fn place_for_overflow(&self, visitor: &Visitor) -> Option<RefusalPlace> {
+        self.place_for(match visitor {
+            Visitor::Known(guest) => Some(guest.source()),
+            // Not the proxy's: it has many clients.
+            Visitor::Proxied(_) => None,
+        })
+    }
+
+    fn place_for(&self, source: Option<&Arc<Source>>) -> Option<RefusalPlace> {
+        let of_all = Arc::clone(&self.refusals).try_acquire_owned().ok()?;
+        let of_source = match source {
+            Some(source) => Some(source.refuse()?),
+            None => None,
+        };
+        Some(RefusalPlace { _of_all: of_all, _of_source: of_source })
+    }
+
+    fn let_in(&self, origin: Origin) -> Result<Guest, Refused> {
+        let source = self.sources.source(origin.source);
+        let permit = source.connect().map_err(|why| Refused { why, source })?;
         let network = origin.network.filter(|_| self.network_hint);
         Ok(Guest { origin: Origin { network, ..origin }, permit })
     }

@@ -1,13 +1,15 @@
-//! Limits per source: an IPv4 address, or an IPv6 /64.
+//! Limits per source: an IPv4 address, or an IPv6 /64, and all of an IPv6 /48 together.
 //!
 //! A source is kept only as a hash under a key that is drawn anew every period and never written down. The number of
-//! sources kept is bounded, and none is evicted: when the table is full, newcomers share what is left.
+//! sources kept is bounded, and none is evicted: when the table is full, newcomers share what is left. IPv4 and IPv6
+//! have a table each, so that who has many addresses of the one kind is in nobody's way at the other.
 
 mod door;
 mod rate;
 mod source;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use crate::Config;
 use crate::network::NetworkPrefix;
@@ -17,15 +19,18 @@ use rand::Rng;
 use rate::Bucket;
 pub use rate::{Rate, RateError};
 use sha2::{Digest, Sha256};
-use source::ConnectionPermit;
+#[cfg(not(feature = "redis"))]
+use source::Place;
+pub(crate) use source::{Claim, MailboxPermit, Source};
+use source::{ConnectionPermit, RefusalPermit, Site};
 #[cfg(feature = "redis")]
-pub(crate) use source::HIT_LASTS;
-pub(crate) use source::{MailboxPermit, Source};
+pub(crate) use source::{HIT_LASTS, Place};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+pub(crate) use traffic::Traffic;
 
 /// A source that was not seen for one to two periods is forgotten.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
@@ -33,18 +38,28 @@ const PERIOD: Duration = Duration::from_secs(60 * 60);
 /// From accepting a connection to its mailbox takes less than this.
 const ENTRY: Duration = Duration::from_secs(60);
 
-/// How many sources are told apart.
+/// How many sources are told apart, of each family of addresses.
 const MAX_SOURCES: usize = 65_536;
 
 /// How many places all others share.
 const OVERFLOW_SOURCES: u32 = 1_024;
+
+/// How many /64 of one /48 are told apart.
+const SITE_SOURCES: usize = 64;
+
+/// How many sources a whole /48 counts for.
+pub(crate) const SITE_FACTOR: u32 = 8;
+
+/// How often the connections of one source are told that they cannot come in.
+const REFUSALS: Rate = Rate::new(4, 4);
 
 /// All sources of a relay.
 pub(crate) struct Sources {
     rules: Arc<Rules>,
     period: Duration,
     max_sources: usize,
-    table: Mutex<Table>,
+    v4: Mutex<Table>,
+    v6: Mutex<Table>,
 }
 
 /// Which limit a source has reached, and when to come back.
@@ -75,6 +90,7 @@ struct Rules {
     misses: Rate,
     all_misses: Bucket,
     slow_claims: Wait,
+    refusals: Rate,
     max_connections: usize,
     max_mailboxes: usize,
 }
@@ -91,6 +107,8 @@ struct Table {
 struct Period {
     key: SourceKey,
     sources: HashMap<SourceTag, Arc<Source>>,
+    /// Each /48 by itself.
+    sites: HashMap<SourceTag, Arc<Site>>,
 }
 
 impl Sources {
@@ -107,24 +125,32 @@ impl Sources {
             misses: config.source_misses,
             all_misses: Bucket::new(config.all_misses),
             slow_claims: Wait { each: config.slow_claims, longest: longest_wait(config) },
+            // Who has switched that limit off has nobody to tell of it.
+            refusals: if config.source_connections == Rate::OFF { Rate::OFF } else { REFUSALS },
             max_connections: config.max_source_connections,
             max_mailboxes: config.max_source_mailboxes,
         };
-        Self { rules: Arc::new(rules), period, max_sources, table: Mutex::new(Table::new(period)) }
+        let table = || Mutex::new(Table::new(period));
+        Self { rules: Arc::new(rules), period, max_sources, v4: table(), v6: table() }
     }
 
     /// Forgets in time, also when nobody comes. Never returns.
     pub(crate) async fn run(&self) {
         loop {
             sleep(self.period).await;
-            let forgotten = self.table().rotate(self.period);
-            drop(forgotten);
+            for table in [&self.v4, &self.v6] {
+                let forgotten = lock(table).rotate(self.period);
+                drop(forgotten);
+            }
         }
     }
 
     /// The source with this prefix.
     pub(crate) fn source(&self, prefix: NetworkPrefix) -> Arc<Source> {
-        let mut table = self.table();
+        let mut table = lock(match prefix {
+            NetworkPrefix::V4(_) => &self.v4,
+            NetworkPrefix::V6(_) => &self.v6,
+        });
         let forgotten = table.rotate(self.period);
         let source = table.find(prefix, self.max_sources, &self.rules);
         drop(table);
@@ -132,10 +158,10 @@ impl Sources {
         drop(forgotten);
         source
     }
+}
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Table {
@@ -161,18 +187,71 @@ impl Table {
     }
 
     fn find(&mut self, prefix: NetworkPrefix, max_sources: usize, rules: &Arc<Rules>) -> Arc<Source> {
-        let tag = self.current.key.tag(prefix);
-        if let Some(source) = self.current.sources.get(&tag) {
-            return Arc::clone(source);
+        let site = match prefix {
+            NetworkPrefix::V4(_) => None,
+            NetworkPrefix::V6(_) => match self.find_site(prefix, max_sources, rules) {
+                Some(site) => Some(site),
+                None => return self.shared_place(prefix, rules),
+            },
+        };
+        if let Some(source) = self.known(|key| key.tag(prefix)) {
+            return source;
         }
-        let earlier = self.previous.sources.remove(&self.previous.key.tag(prefix));
-        if earlier.is_none() && self.current.sources.len() + self.previous.sources.len() >= max_sources {
-            let place = tag.place(OVERFLOW_SOURCES);
-            return Arc::clone(self.overflow.entry(place).or_insert_with(|| Source::new(rules, Some(place))));
+        let (is_full, tag) = (self.is_full(max_sources), self.current.key.tag(prefix));
+        let Some(site) = site else {
+            if is_full {
+                return self.shared_place(prefix, rules);
+            }
+            return self.add(tag, Source::new(rules, Place::Own, None));
+        };
+        if !is_full && site.members() < SITE_SOURCES {
+            return self.add(tag, Source::new(rules, Place::Own, Some(&site)));
         }
-        let source = earlier.unwrap_or_else(|| Source::new(rules, None));
+        if let Some(rest) = self.known(|key| key.rest_of_site(prefix)) {
+            return rest;
+        }
+        // One for each /48 that is known, so there is room for it.
+        self.add(self.current.key.rest_of_site(prefix), Source::new(rules, Place::RestOfSite, Some(&site)))
+    }
+
+    /// The /48 of this prefix, unless it is unknown and there is no room for it.
+    fn find_site(&mut self, prefix: NetworkPrefix, max_sources: usize, rules: &Rules) -> Option<Arc<Site>> {
+        let tag = self.current.key.site(prefix);
+        if let Some(site) = self.current.sites.get(&tag) {
+            return Some(Arc::clone(site));
+        }
+        let earlier = self.previous.sites.remove(&self.previous.key.site(prefix));
+        if earlier.is_none() && self.is_full(max_sources) {
+            return None;
+        }
+        let site = earlier.unwrap_or_else(|| Site::new(rules));
+        self.current.sites.insert(tag, Arc::clone(&site));
+        Some(site)
+    }
+
+    /// The source that is known by this tag. One of the last period moves to this one.
+    fn known(&mut self, tag: impl Fn(&SourceKey) -> SourceTag) -> Option<Arc<Source>> {
+        let now = tag(&self.current.key);
+        if let Some(source) = self.current.sources.get(&now) {
+            return Some(Arc::clone(source));
+        }
+        let earlier = self.previous.sources.remove(&tag(&self.previous.key))?;
+        Some(self.add(now, earlier))
+    }
+
+    fn add(&mut self, tag: SourceTag, source: Arc<Source>) -> Arc<Source> {
         self.current.sources.insert(tag, Arc::clone(&source));
         source
+    }
+
+    fn shared_place(&mut self, prefix: NetworkPrefix, rules: &Arc<Rules>) -> Arc<Source> {
+        let place = self.current.key.tag(prefix).place(OVERFLOW_SOURCES);
+        let source = self.overflow.entry(place).or_insert_with(|| Source::new(rules, Place::Shared(place), None));
+        Arc::clone(source)
+    }
+
+    fn is_full(&self, max_sources: usize) -> bool {
+        self.current.len() + self.previous.len() >= max_sources
     }
 }
 
@@ -180,7 +259,11 @@ impl Period {
     fn new() -> Self {
         let mut key = [0; 32];
         rand::rng().fill_bytes(&mut key);
-        Self { key: SourceKey::new(key), sources: HashMap::new() }
+        Self { key: SourceKey::new(key), sources: HashMap::new(), sites: HashMap::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.sources.len() + self.sites.len()
     }
 }
 
@@ -189,14 +272,37 @@ impl SourceKey {
         Self(key)
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub(crate) fn tag(&self, prefix: NetworkPrefix) -> SourceTag {
-        let hash = Sha256::new().chain_update(self.0);
         // The lengths differ, so no two prefixes are hashed from the same bytes.
-        let hash = match prefix {
-            NetworkPrefix::V4(address) => hash.chain_update(address),
-            NetworkPrefix::V6(prefix) => hash.chain_update(prefix),
-        };
-        let hash: [u8; 32] = hash.finalize().into();
+        match prefix {
+            NetworkPrefix::V4(address) => self.hash(&address),
+            NetworkPrefix::V6(prefix) => self.hash(&prefix),
+        }
+    }
+
+    /// Names the whole /48 that this prefix is in; an IPv4 address is in none, and named by itself.
+    pub(crate) fn site(&self, prefix: NetworkPrefix) -> SourceTag {
+        match prefix {
+            NetworkPrefix::V4(_) => self.tag(prefix),
+            NetworkPrefix::V6([a, b, c, d, e, f, ..]) => self.hash(&[a, b, c, d, e, f]),
+        }
+    }
+
+    /// Names what those of a /48 share that are not told apart.
+    pub(crate) fn rest_of_site(&self, prefix: NetworkPrefix) -> SourceTag {
+        match prefix {
+            NetworkPrefix::V4(_) => self.tag(prefix),
+            NetworkPrefix::V6([a, b, c, d, e, f, ..]) => self.hash(&[a, b, c, d, e, f, 0]),
+        }
+    }
+
+    fn hash(&self, prefix: &[u8]) -> SourceTag {
+        let hash: [u8; 32] = Sha256::new().chain_update(self.0).chain_update(prefix).finalize().into();
         let mut tag = [0; 16];
         tag.copy_from_slice(hash.split_at(16).0);
         SourceTag(tag)

@@ -10,6 +10,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Add;
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,7 +31,12 @@ pub struct Rate {
 pub struct RateError;
 
 /// One token bucket of its [`Rate`], full when it is made.
-pub(super) struct Bucket(Option<RateLimiter<Step, State, TokioClock, NoOpMiddleware<Moment>>>);
+pub(super) struct Bucket {
+    limiter: Option<RateLimiter<Step, State, TokioClock, NoOpMiddleware<Moment>>>,
+    interval: Duration,
+    /// Tokens that are promised to somebody and perhaps not used.
+    promised: Mutex<u32>,
+}
 
 impl Rate {
     /// No limit.
@@ -54,6 +60,12 @@ impl Rate {
         MINUTE.checked_div(self.per_minute).unwrap_or_default()
     }
 
+    /// What so many sources may do together.
+    pub(super) fn times(self, factor: u32) -> Self {
+        let times = |number: u32| number.saturating_mul(factor).min(Self::MAX);
+        Self { burst: times(self.burst), per_minute: times(self.per_minute) }
+    }
+
     fn quota(self) -> Option<Quota> {
         let burst = NonZeroU32::new(self.burst.min(Self::MAX))?;
         Some(Quota::with_period(self.interval())?.allow_burst(burst))
@@ -62,22 +74,56 @@ impl Rate {
 
 impl Bucket {
     pub(super) fn new(rate: Rate) -> Self {
-        Self(rate.quota().map(|quota| RateLimiter::new(quota, State::default(), TokioClock)))
+        let limiter = rate.quota().map(|quota| RateLimiter::new(quota, State::default(), TokioClock));
+        Self { limiter, interval: rate.interval(), promised: Mutex::default() }
     }
 
     /// Takes a token. The error says when there will be one.
     pub(super) fn take(&self) -> Result<(), Duration> {
-        self.step(Step::Take)
+        let promised = self.promised();
+        self.look(*promised)?;
+        self.step(&Step::Take, NonZeroU32::MIN)
     }
 
-    /// Whether there is a token. The error says when there will be one.
-    pub(super) fn look(&self) -> Result<(), Duration> {
-        self.step(Step::Look)
+    /// Promises a token: nobody else gets it until it is [used](Self::use_promised) or [given
+    /// back](Self::give_back). The error says when there will be one.
+    pub(super) fn promise(&self) -> Result<(), Duration> {
+        let mut promised = self.promised();
+        self.look(*promised)?;
+        *promised = promised.saturating_add(1);
+        Ok(())
     }
 
-    fn step(&self, step: Step) -> Result<(), Duration> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        limiter.check_key(&step).map_err(|until| until.wait_time_from(TokioClock.now()))
+    /// Takes a token that was promised.
+    pub(super) fn use_promised(&self) {
+        let mut promised = self.promised();
+        *promised = promised.saturating_sub(1);
+        // It is there: a bucket only fills, and whoever takes from it leaves what is promised.
+        let _ = self.step(&Step::Take, NonZeroU32::MIN);
+    }
+
+    /// A token that was promised is not needed.
+    pub(super) fn give_back(&self) {
+        let mut promised = self.promised();
+        *promised = promised.saturating_sub(1);
+    }
+
+    /// Whether there is one more token than are promised.
+    fn look(&self, promised: u32) -> Result<(), Duration> {
+        self.step(&Step::Look, NonZeroU32::MIN.saturating_add(promised))
+    }
+
+    fn step(&self, step: &Step, tokens: NonZeroU32) -> Result<(), Duration> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        match limiter.check_key_n(step, tokens) {
+            Ok(decided) => decided.map_err(|until| until.wait_time_from(TokioClock.now())),
+            // More than it ever holds: one of those promised may be given back.
+            Err(_) => Err(self.interval),
+        }
+    }
+
+    fn promised(&self) -> MutexGuard<'_, u32> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,20 +256,33 @@ mod tests {
     async fn a_bucket_gives_its_burst_then_its_rate_and_says_when() {
         let bucket = Bucket::new(Rate::new(3, 2));
         for _ in 0..3 {
-            assert_eq!((bucket.look(), bucket.take()), (Ok(()), Ok(())));
+            assert_eq!(bucket.take(), Ok(()));
         }
         let half = Duration::from_secs(30);
-        assert_eq!((bucket.look(), bucket.take()), (Err(half), Err(half)));
+        assert_eq!(bucket.take(), Err(half));
         advance(Duration::from_secs(20)).await;
         assert_eq!(bucket.take(), Err(Duration::from_secs(10)));
         advance(Duration::from_secs(10)).await;
-        for _ in 0..10 {
-            assert_eq!(bucket.look(), Ok(()), "looking takes nothing");
-        }
         assert_eq!((bucket.take(), bucket.take()), (Ok(()), Err(half)));
         advance(Duration::from_secs(3600)).await;
         let given = (0..10).filter(|_| bucket.take().is_ok()).count();
         assert_eq!(given, 3, "never more than the burst");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_promised_is_nobody_elses_and_can_be_given_back() {
+        let bucket = Bucket::new(Rate::new(2, 2));
+        let half = Duration::from_secs(30);
+        assert_eq!((bucket.promise(), bucket.promise()), (Ok(()), Ok(())));
+        assert_eq!((bucket.promise(), bucket.take()), (Err(half), Err(half)));
+        bucket.give_back();
+        assert_eq!((bucket.take(), bucket.take()), (Ok(()), Err(half)), "one is still promised");
+        bucket.use_promised();
+        assert_eq!(bucket.take(), Err(half));
+        advance(half).await;
+        assert_eq!(bucket.promise(), Ok(()));
+        bucket.give_back();
+        assert_eq!((bucket.take(), bucket.take()), (Ok(()), Err(half)), "given back is not given");
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,6 +292,6 @@ mod tests {
         let fast = Bucket::new(Rate::new(1, Rate::MAX));
         assert_eq!((fast.take(), fast.take()), (Ok(()), Err(Duration::from_micros(60))));
         let off = Bucket::new(Rate::OFF);
-        assert!((0..1000).all(|_| off.take().is_ok() && off.look().is_ok()));
+        assert!((0..1000).all(|_| off.take().is_ok() && off.promise().is_ok()));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{NAMEPLATE_DRAWS, draining, error, limit, random_nameplate};
 use crate::Config;
-use crate::limits::{Guest, MailboxPermit, Refusal, Source};
+use crate::limits::{Claim, Guest, MailboxPermit, Source};
 use crate::log_key::LogKey;
 use crate::mailbox::progress::{MailboxState, Step};
 use crate::mailbox::{Arrival, ConnectionId, Entry, Mailbox, Output};
@@ -111,12 +111,12 @@ impl Memory {
             ClientFrame::Allocate { token } => self.allocate(caller, arrival(token)),
             ClientFrame::Open { mailbox, token } => self.open(caller, *mailbox, arrival(token)),
             ClientFrame::Claim { nameplate, token } => {
-                let arrival = arrival(token);
-                let wait = self.may_claim(caller, *nameplate, &arrival)?;
-                if !wait.is_zero() {
-                    sleep(wait).await;
+                // Paid before anybody looks, so that who is refused learns nothing, not even by how long it takes.
+                let claim = caller.source.claim()?;
+                if !claim.wait().is_zero() {
+                    sleep(claim.wait()).await;
                 }
-                self.claim(caller, *nameplate, arrival)
+                self.claim(caller, claim, *nameplate, arrival(token))
             }
             ClientFrame::Resume { mailbox, token, received } => {
                 self.resume(caller, *mailbox, arrival(token), *received)
@@ -214,21 +214,17 @@ impl Memory {
         self.join(&mut registry, now, caller, id, &mailbox, arrival)
     }
 
-    /// Whether, and after what wait, this claim may be looked at. A device that repeats its own claim pays nothing.
-    fn may_claim(&self, caller: Caller<'_>, nameplate: Nameplate, arrival: &Arrival) -> Result<Duration, Refusal> {
-        let own = self
-            .named(&mut self.registry(), nameplate)
-            .is_some_and(|(_, mailbox)| mailbox.lock().mailbox.knows(arrival));
-        if own { Ok(Duration::ZERO) } else { caller.source.claim() }
-    }
-
-    fn claim(self: &Arc<Self>, caller: Caller<'_>, nameplate: Nameplate, arrival: Arrival) -> Answer {
+    fn claim(self: &Arc<Self>, caller: Caller<'_>, claim: Claim, nameplate: Nameplate, arrival: Arrival) -> Answer {
         let now = self.now();
         let mut registry = self.registry();
-        let Some((id, mailbox)) = self.named(&mut registry, nameplate) else {
-            caller.source.missed();
-            return Err(error(ErrorCode::NoSuchNameplate));
-        };
+        let (id, mailbox) = self.named(&mut registry, nameplate).ok_or_else(|| error(ErrorCode::NoSuchNameplate))?;
+        // A device that repeats its own claim pays nothing.
+        let knows = mailbox.lock().mailbox.knows(&arrival);
+        if knows {
+            claim.repeats()
+        } else {
+            claim.met()
+        }
         self.join(&mut registry, now, caller, id, &mailbox, arrival)
     }
 
@@ -362,6 +358,12 @@ impl Memory {
 impl Seat {
     /// Takes a data frame from this connection's device. The error is for the device; its connection ends with it.
     pub(crate) fn data(&self, header: DataHeader, frame: &Bytes) -> Result<(), RelayFrame> {
+        if header.seq < self.mailbox.lock().mailbox.count(self.slot) {
+            // Nothing of it is kept but what it acknowledges.
+            let (now, config) = (self.store.now(), &self.store.config);
+            let step = |mailbox: &mut Mailbox<Bytes>| mailbox.data(now, config, self.key(), header, Bytes::new());
+            return self.store.step(&self.mailbox, 0, step).map_err(error);
+        }
         if !self.store.reserve(frame.len()) {
             // The acknowledgement on this frame may make the room that it needs.
             self.ack(Ack { ack: header.ack, flags: header.flags })?;

@@ -116,6 +116,15 @@ impl Device {
         (first, second, mailbox)
     }
 
+    /// The same, each device at the next node.
+    pub async fn pair_across(relay: &nodes::Nodes) -> (Self, Self, MailboxId) {
+        let (mut first, nameplate, mailbox) = Self::allocate(relay.addr()).await;
+        let (second, joined) = Self::claim(relay.addr(), nameplate, B).await;
+        assert_eq!(joined.mailbox, mailbox);
+        assert!(matches!(first.recv().await, RelayFrame::PeerJoined { .. }));
+        (first, second, mailbox)
+    }
+
     pub async fn send(&mut self, frame: ClientFrame) {
         self.socket.send(Message::Binary(frame.encode().into())).await.unwrap();
     }

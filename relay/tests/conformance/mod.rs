@@ -121,7 +121,7 @@ async fn a_third_device_ends_an_unsettled_run_for_all_three() {
 #[tokio::test]
 async fn a_third_device_is_refused_once_both_have_settled() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     first.settle().await;
     second.settle().await;
     let settled = RelayFrame::Ack(Ack { ack: 0, flags: Flags { settled: true } });
@@ -139,7 +139,7 @@ async fn a_third_device_is_refused_once_both_have_settled() {
 async fn a_dropped_device_resumes_where_it_was() {
     for received in 0..=3 {
         let relay = nodes(Config::default()).await;
-        let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+        let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
         second.data(0, 0, b"from second").await;
         for seq in 0..3 {
             first.data(seq, 0, &[seq as u8]).await;
@@ -171,7 +171,7 @@ async fn a_dropped_device_resumes_where_it_was() {
 #[tokio::test]
 async fn both_devices_may_be_away_at_once() {
     let relay = nodes(Config::default()).await;
-    let (mut first, second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, second, mailbox) = Device::pair_across(&relay).await;
     drop(second);
     assert_eq!(first.recv().await, RelayFrame::PeerLeft);
     first.data(0, 0, b"kept").await;
@@ -189,7 +189,7 @@ async fn both_devices_may_be_away_at_once() {
 #[tokio::test]
 async fn resume_needs_a_live_mailbox_and_the_right_token() {
     let relay = nodes(Config::default()).await;
-    let (_first, _second, mailbox) = Device::pair(relay.addr()).await;
+    let (_first, _second, mailbox) = Device::pair_across(&relay).await;
     for (mailbox, token, code) in [(mailbox, C, ErrorCode::BadToken), (MailboxId([0; 16]), A, ErrorCode::NoSuchMailbox)]
     {
         let mut stranger = Device::connect(relay.addr()).await;
@@ -204,7 +204,7 @@ async fn resume_needs_a_live_mailbox_and_the_right_token() {
 #[tokio::test]
 async fn a_resumed_slot_leaves_the_old_socket() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     let (mut newer, _) = Device::resume(relay.addr(), mailbox, A, 0).await;
     first.expect_ended(EndReason::Replaced).await;
     assert_eq!(second.recv().await, RelayFrame::PeerJoined { network: Network::Same });
@@ -233,7 +233,7 @@ async fn a_repeated_claim_or_open_is_the_same_slot() {
 #[tokio::test]
 async fn duplicates_are_dropped_and_gaps_refused() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     first.data(0, 0, b"one").await;
     first.data(0, 0, b"one").await;
     first.data(1, 0, b"two").await;
@@ -247,7 +247,7 @@ async fn duplicates_are_dropped_and_gaps_refused() {
 #[tokio::test]
 async fn acknowledging_the_future_is_refused() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     first.ack(1).await;
     first.expect_refusal(ErrorCode::UnexpectedFrame).await;
     second.recv().await;
@@ -258,7 +258,7 @@ async fn acknowledging_the_future_is_refused() {
 #[tokio::test]
 async fn closing_is_idempotent() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     first.close(CloseReason::Done).await;
     first.close(CloseReason::Failed).await;
     first.expect_end().await;
@@ -276,7 +276,7 @@ async fn closing_is_idempotent() {
 #[tokio::test]
 async fn a_device_that_was_away_learns_that_its_peer_closed() {
     let relay = nodes(Config::default()).await;
-    let (first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (first, mut second, mailbox) = Device::pair_across(&relay).await;
     drop(first);
     assert_eq!(second.recv().await, RelayFrame::PeerLeft);
     second.data(0, 0, b"last").await;
@@ -320,7 +320,7 @@ async fn a_mailbox_expires_for_the_connected_and_the_absent() {
         ..Config::default()
     };
     let relay = nodes(config).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     let (abandoned, _, abandoned_mailbox) = Device::allocate(relay.addr()).await;
     drop(abandoned);
     first.data(0, 0, b"never acknowledged").await;
@@ -351,7 +351,7 @@ async fn a_silent_claim_that_left_is_freed_too() {
 #[tokio::test]
 async fn as_many_frames_as_a_mailbox_carries_arrive_once_and_in_order() {
     let relay = nodes(Config { max_mailbox_bytes: u32::MAX, ..Config::default() }).await;
-    let (mut first, mut second, _) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, _) = Device::pair_across(&relay).await;
     let payload = |number: u32| vec![number as u8; limits::MAX_PAYLOAD_BYTES];
     for round in 0..4 {
         for seq in round * 8..round * 8 + 8 {
@@ -375,7 +375,7 @@ async fn as_many_frames_as_a_mailbox_carries_arrive_once_and_in_order() {
 #[tokio::test]
 async fn devices_that_change_sockets_all_the_time_miss_nothing() {
     let relay = nodes(Config::default()).await;
-    let (mut first, mut second, mailbox) = Device::pair(relay.addr()).await;
+    let (mut first, mut second, mailbox) = Device::pair_across(&relay).await;
     for seq in 0..12 {
         first.data(seq, seq, &[seq as u8]).await;
         assert_eq!(second.next_data().await, (seq, vec![seq as u8]));

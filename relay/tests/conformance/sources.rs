@@ -1,10 +1,13 @@
 //! Limits per source that hold whichever node a device comes to.
 
+use crate::common::nodes::Nodes;
 use crate::common::sources::{ONE, OTHER, THIRD, allocate, assert_refused, at_once, first, miss, nameplate};
 use crate::common::{A, B, C, Device, ID};
 use crate::nodes;
 use handfast_relay::Config;
-use handfast_wire::{ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, MailboxId, RelayFrame, ResumeToken};
+use handfast_wire::{
+    ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, MailboxId, Nameplate, RelayFrame, ResumeToken,
+};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,15 +31,22 @@ async fn one_new_mailbox_too_many_a_minute_is_refused() {
 
 #[tokio::test]
 async fn one_live_mailbox_too_many_is_refused_and_counted_until_it_ends() {
-    let config = Config { max_source_mailboxes: 1, mailbox_lifetime: Duration::from_millis(300), ..Config::default() };
+    let config = Config { max_source_mailboxes: 1, mailbox_lifetime: Duration::from_millis(500), ..Config::default() };
     let relay = nodes(config).await;
-    let (mut held, _) = allocate(relay.addr(), ONE).await;
-    for frame in [ClientFrame::Allocate { token: A }, ClientFrame::Open { mailbox: ID, token: A }] {
-        assert_refused(&first(relay.addr(), ONE, frame).await.1, LimitKind::SourceMailboxes);
-    }
+    let (mut held, answer) = allocate(relay.addr(), ONE).await;
+    let RelayFrame::Allocated { mailbox, .. } = answer else { panic!("{answer:?}") };
+    let refused = async || {
+        for frame in [ClientFrame::Allocate { token: A }, ClientFrame::Open { mailbox: ID, token: A }] {
+            assert_refused(&first(relay.addr(), ONE, frame).await.1, LimitKind::SourceMailboxes);
+        }
+    };
+    refused().await;
     nameplate(&allocate(relay.addr(), OTHER).await.1);
     // Leaving it does not end it.
-    drop(Device::connect_from(relay.addr(), ONE).await);
+    drop(held);
+    refused().await;
+    let back = ClientFrame::Resume { mailbox, token: A, received: 0 };
+    (held, _) = first(relay.addr(), ONE, back).await;
     held.expect_ended(EndReason::Expired).await;
     let (mut next, answer) = allocate(relay.addr(), ONE).await;
     nameplate(&answer);
@@ -50,21 +60,29 @@ async fn one_claim_too_many_a_minute_is_refused_whether_it_would_meet_or_not() {
     let relay = nodes(Config { source_claims: at_once(2), ..Config::default() }).await;
     let (_device, allocated) = allocate(relay.addr(), OTHER).await;
     let claim = |token| ClientFrame::Claim { nameplate: nameplate(&allocated), token };
-    let (claimed, answer) = first(relay.addr(), ONE, claim(B)).await;
-    assert!(matches!(answer, RelayFrame::Joined(_)), "{answer:?}");
+    // A device that repeats its own claim pays only for the connection.
+    let mut claimed = Vec::new();
+    for _ in 0..4 {
+        let (device, answer) = first(relay.addr(), ONE, claim(B)).await;
+        assert!(matches!(answer, RelayFrame::Joined(_)), "{answer:?}");
+        claimed.push(device);
+    }
     assert_eq!(
         first(relay.addr(), ONE, miss(nameplate(&allocated))).await.1,
         RelayFrame::Error { code: ErrorCode::NoSuchNameplate, retry_after_ms: 0 }
     );
     let (_device, opened) = first(relay.addr(), OTHER, ClientFrame::Open { mailbox: ID, token: A }).await;
     assert!(matches!(opened, RelayFrame::Joined(_)), "{opened:?}");
-    for frame in [claim(C), miss(nameplate(&allocated)), ClientFrame::Open { mailbox: ID, token: B }] {
+    // From here on nobody looks who claims; a device that has its slot comes back to it by the mailbox's id.
+    let frames = [claim(B), claim(C), miss(nameplate(&allocated)), ClientFrame::Open { mailbox: ID, token: B }];
+    for frame in frames {
         assert_refused(&first(relay.addr(), ONE, frame).await.1, LimitKind::SourceClaims);
     }
-    // A device that repeats its own claim, or comes back to it, pays only for the connection.
-    drop(claimed);
-    let (_device, answer) = first(relay.addr(), ONE, claim(B)).await;
-    assert!(matches!(answer, RelayFrame::Joined(_)), "{answer:?}");
+    let RelayFrame::Allocated { mailbox, .. } = allocated else { panic!("{allocated:?}") };
+    for frame in [ClientFrame::Resume { mailbox, token: B, received: 0 }, ClientFrame::Open { mailbox, token: B }] {
+        let (_device, answer) = first(relay.addr(), ONE, frame).await;
+        assert!(matches!(answer, RelayFrame::Joined(_) | RelayFrame::Resumed { .. }), "{answer:?}");
+    }
     let (_device, answer) = first(relay.addr(), OTHER, ClientFrame::Open { mailbox: ID, token: B }).await;
     assert!(matches!(answer, RelayFrame::Joined(_)), "{answer:?}");
 }
@@ -97,6 +115,38 @@ async fn claims_that_meet_use_up_no_misses() {
         let (_device, answer) = first(relay.addr(), ONE, claim).await;
         assert!(matches!(answer, RelayFrame::Joined(_)), "{answer:?}");
     }
+}
+
+/// Thirty claims at the same time, of nameplates that nobody has; how many were looked at.
+async fn claims_at_once(relay: &Nodes, used: Nameplate) -> usize {
+    let nameplate = |step| Nameplate::new((used.number() + step) % Nameplate::COUNT).unwrap();
+    let mut devices = Vec::new();
+    for step in 1..=30 {
+        let claim = ClientFrame::Claim { nameplate: nameplate(step), token: B };
+        devices.push((Device::connect_from(relay.addr(), ONE).await, claim));
+    }
+    let answers = devices.into_iter().map(|(mut device, claim)| async move { device.answer(claim).await });
+    let answers = futures_util::future::join_all(answers).await;
+    let is_looked_at =
+        |answer: &&RelayFrame| matches!(answer, RelayFrame::Error { code: ErrorCode::NoSuchNameplate, .. });
+    answers.iter().filter(is_looked_at).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_claims_at_once_are_looked_at_no_more_often_than_one_after_the_other() {
+    let relay = nodes(Config { source_misses: at_once(2), ..Config::default() }).await;
+    let (_device, allocated) = allocate(relay.addr(), OTHER).await;
+    assert_eq!(claims_at_once(&relay, nameplate(&allocated)).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_are_they_while_they_are_slowed() {
+    let slow_claims = Duration::from_millis(200);
+    let relay =
+        nodes(Config { source_misses: at_once(2), all_misses: at_once(1), slow_claims, ..Config::default() }).await;
+    let (_device, allocated) = allocate(relay.addr(), OTHER).await;
+    first(relay.addr(), THIRD, miss(nameplate(&allocated))).await;
+    assert_eq!(claims_at_once(&relay, nameplate(&allocated)).await, 2);
 }
 
 /// Both devices have accepted each other, and have left.

@@ -208,9 +208,10 @@ impl Shared {
         let mut id = MailboxId([0; 16]);
         rand::rng().fill_bytes(&mut id.0);
         let counted = self.allocation(caller.source, id).await?;
+        let mut named = None;
         let made = async {
             self.take_place(id).await?;
-            let nameplate = self.name(id).await?;
+            let nameplate = *named.insert(self.name(id).await?);
             let (seat, reply) = self.make(id, Some(nameplate), counted, caller).await?;
             match reply {
                 RelayFrame::Joined(joined) => {
@@ -219,7 +220,11 @@ impl Shared {
                 other => Err(Refusal::Say(other)),
             }
         };
-        self.or_uncount(counted, id, made).await
+        let made = made.await;
+        if made.is_err() {
+            self.unmake(id, named, counted).await;
+        }
+        made
     }
 
     async fn open(self: &Arc<Self>, id: MailboxId, caller: Caller) -> Answer {
@@ -238,32 +243,30 @@ impl Shared {
             self.take_place(id).await?;
             self.make(id, None, counted, caller).await
         };
-        self.or_uncount(counted, id, made).await
+        let made = made.await;
+        // Somebody else may have made it at the same time.
+        let is_made = matches!(&made, Ok((_, RelayFrame::Joined(joined))) if joined.slot == Slot::First);
+        if !is_made {
+            self.unmake(id, None, counted).await;
+        }
+        made
     }
 
     async fn claim(self: &Arc<Self>, nameplate: Nameplate, caller: Caller) -> Answer {
-        let (found, mut seen) = (self.named(nameplate).await?, None);
-        // A device that repeats its own claim pays nothing.
-        let own = match found {
-            Some(id) => self.knows(id, &caller, &mut seen).await? == Some(true),
-            None => false,
-        };
-        let wait = if own { Duration::ZERO } else { self.claiming(caller.source).await? };
-        let (found, seen) = if wait.is_zero() {
-            (found, seen)
-        } else {
-            sleep(wait).await;
-            (self.named(nameplate).await?, None)
-        };
-        let source = caller.source;
-        let joined = match found {
-            Some(id) => self.join(id, Absent::IsSaid, caller, seen).await?,
-            None => None,
-        };
-        if joined.is_none() {
-            self.missed(source).await?;
+        // Paid before anybody looks, so that who is refused learns nothing, not even by how long it takes.
+        let claim = self.claiming(caller.source).await?;
+        if !claim.wait.is_zero() {
+            sleep(claim.wait).await;
         }
-        joined.ok_or_else(|| Refusal::Say(error(ErrorCode::NoSuchNameplate)))
+        let mut seen = None;
+        if let Some(id) = self.named(nameplate).await?
+            && let Some(own) = self.knows(id, &caller, &mut seen).await?
+        {
+            let (joined, ()) = tokio::join!(self.join(id, Absent::IsSaid, caller, seen), self.met(claim, own));
+            return joined?.ok_or_else(no_such_nameplate);
+        }
+        self.missed(claim).await;
+        Err(no_such_nameplate())
     }
 
     async fn resume(self: &Arc<Self>, id: MailboxId, caller: Caller, received: u32) -> Answer {
@@ -296,13 +299,18 @@ impl Shared {
         made.ok_or_else(|| self.unavailable())
     }
 
-    /// A mailbox that was counted and could not be made is counted no more.
-    async fn or_uncount(&self, counted: SourceTag, id: MailboxId, made: impl Future<Output = Answer>) -> Answer {
-        let made = made.await;
-        if made.is_err() {
-            self.uncount(counted, id).await;
+    /// A mailbox that was counted was not made after all, or by somebody else: gives back what was taken for it. What
+    /// fails here is forgotten with its time.
+    async fn unmake(&self, id: MailboxId, nameplate: Option<Nameplate>, counted: SourceTag) {
+        let Ok(found) = self.load(id).await else { return };
+        match found.and_then(|version| self.readable(id, &version)) {
+            Some(record) if !record.mailbox.is_over() => {
+                if record.source != counted {
+                    self.uncount(counted, id).await;
+                }
+            }
+            _ => self.forget(id, nameplate, counted).await,
         }
-        made
     }
 
     /// The mailbox that has this nameplate.
@@ -372,7 +380,9 @@ impl Shared {
             return Err(Refusal::Say(draining(gone_at.saturating_duration_since(Instant::now()))));
         }
         let mut call = self.scripts.place.key(MAILBOXES);
-        call.arg(hex(&id.0)).arg(millis(self.config.mailbox_max_lifetime)).arg(self.config.max_mailboxes);
+        let config = &self.config;
+        call.arg(hex(&id.0)).arg(millis(config.mailbox_lifetime + record::COUNTS_ON));
+        call.arg(millis(config.mailbox_max_lifetime + record::COUNTS_ON)).arg(config.max_mailboxes);
         let has_place: i64 = self.patiently(|| self.client.run(&call)).await?;
         if has_place == 1 { Ok(()) } else { Err(Refusal::Say(limit(LimitKind::Mailboxes))) }
     }
@@ -410,6 +420,7 @@ impl Shared {
         alive.arg(node_key(self.node)).arg(1).arg("PX").arg(millis(self.config.node_timeout));
         self.client.query::<()>(&alive).await?;
         self.client.read_clock().await?;
+        self.keep_source_key().await?;
         self.settle_budget().await?;
         self.others.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, seen| seen.elapsed() < self.beat());
         Ok(())
@@ -483,6 +494,10 @@ impl Place {
             is_settled: mailbox.is_settled(),
         }
     }
+}
+
+fn no_such_nameplate() -> Refusal {
+    Refusal::Say(error(ErrorCode::NoSuchNameplate))
 }
 
 /// The mailbox, if there is one that is not over by now.

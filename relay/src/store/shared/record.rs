@@ -23,6 +23,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(15);
 /// Within this a seat that looks again has looked.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 
+/// How much longer than it lives a mailbox counts if nobody ends it. Its end may move by less than a minute before that
+/// is written.
+pub(super) const COUNTS_ON: Duration = Duration::from_secs(15 + 60);
+
 /// What the store holds of a mailbox.
 pub(super) struct Record {
     /// Tells this mailbox from an earlier one with the same id.
@@ -157,6 +161,9 @@ impl Shared {
         if let Some(gone) = write.gone {
             self.budget.give_back(gone, 0);
         }
+        if let Some(end) = write.new_end {
+            self.prolong(write.source, id, end).await;
+        }
         if write.has_ended {
             self.forget(id, write.nameplate, write.source).await;
         }
@@ -176,7 +183,7 @@ impl Shared {
         }
     }
 
-    async fn load(&self, id: MailboxId) -> RedisResult<Seen> {
+    pub(super) async fn load(&self, id: MailboxId) -> RedisResult<Seen> {
         let read: (Option<Vec<u8>>, Option<Vec<u8>>) =
             self.client.query(redis::cmd("HMGET").arg(mailbox_key(id)).arg("e").arg("s")).await?;
         Ok(match read {
@@ -186,7 +193,7 @@ impl Shared {
     }
 
     /// The live mailbox in this version. One that cannot be read is as good as gone.
-    fn readable(&self, id: MailboxId, version: &Version) -> Option<Record> {
+    pub(super) fn readable(&self, id: MailboxId, version: &Version) -> Option<Record> {
         match Record::decode(&version.state) {
             Ok(record) => Some(record),
             Err(error) => {
@@ -210,6 +217,7 @@ impl Shared {
             source: after.source,
             gone: None,
             time_to_live: GRACE.max(self.config.node_timeout + LOOK_TIME),
+            new_end: None,
         };
         // What an earlier mailbox of this id kept goes with it.
         let (before, replaced) = match before {
@@ -245,7 +253,11 @@ impl Shared {
         write.stored_change =
             stored(after.mailbox.stored_bytes()) - before.map_or(0, |record| stored(record.mailbox.stored_bytes()));
         if !after.mailbox.is_over() {
-            write.time_to_live += after.mailbox.next_end(&self.config).since(self.now());
+            let end = after.mailbox.next_end(&self.config);
+            write.time_to_live += end.since(self.now());
+            let minute = |end: Time| end.0 / 60_000;
+            let moved = |before: &Record| minute(before.mailbox.next_end(&self.config)) != minute(end);
+            write.new_end = before.is_some_and(moved).then_some(end);
         }
         (after.encode(), write)
     }
@@ -301,7 +313,7 @@ impl Shared {
     }
 
     /// Gives back the names of a mailbox that is over. What fails here is forgotten with its time.
-    async fn forget(&self, id: MailboxId, nameplate: Option<Nameplate>, source: SourceTag) {
+    pub(super) async fn forget(&self, id: MailboxId, nameplate: Option<Nameplate>, source: SourceTag) {
         let name = async {
             if let Some(nameplate) = nameplate {
                 let mut release = self.scripts.release.key(nameplate_key(nameplate));
@@ -370,6 +382,8 @@ struct Write {
     /// What an earlier mailbox of this id held, and until which minute.
     gone: Option<Lent>,
     time_to_live: Duration,
+    /// When the mailbox is over now, if that has moved to another minute.
+    new_end: Option<Time>,
 }
 
 enum Committed {

@@ -10,9 +10,10 @@ use handfast_relay::{Config, Rate, Relay};
 use handfast_wire::limits::{MAX_FRAME_BYTES, MAX_PAYLOAD_BYTES};
 use handfast_wire::{ClientFrame, CloseReason, EndReason, ErrorCode, LimitKind, RelayFrame};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 #[tokio::test]
@@ -228,18 +229,27 @@ async fn only_64_at_a_time_are_told_and_more_are_dropped() {
     let relay = relay_with(Config { max_connections: 1, ..Config::default() }).await;
     let (_seated, ..) = Device::allocate(relay.addr()).await;
     let mut slow = Vec::new();
-    for _ in 0..64 {
-        slow.push(TcpStream::connect(relay.addr()).await.unwrap());
+    for number in 0..64 {
+        slow.push(connect_from(relay.addr(), number / 4).await);
     }
-    let unheard = TcpStream::connect(relay.addr()).await.unwrap();
+    let unheard = connect_from(relay.addr(), 16).await;
     assert!(upgrade(unheard, relay.addr(), "/v1").await.is_err());
     let last = slow.pop().unwrap();
     Device { socket: upgrade(last, relay.addr(), "/v1").await.unwrap() }
         .expect_refusal(ErrorCode::Limit(LimitKind::Connections))
         .await;
     // Its place is free again.
-    let mut told = Device::connect(relay.addr()).await;
-    told.expect_refusal(ErrorCode::Limit(LimitKind::Connections)).await;
+    let told = connect_from(relay.addr(), 17).await;
+    Device { socket: upgrade(told, relay.addr(), "/v1").await.unwrap() }
+        .expect_refusal(ErrorCode::Limit(LimitKind::Connections))
+        .await;
+}
+
+/// From one of many addresses of the machine.
+async fn connect_from(addr: SocketAddr, number: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 1, number + 1], 0))).unwrap();
+    socket.connect(addr).await.unwrap()
 }
 
 #[tokio::test]

@@ -84,14 +84,20 @@ async fn allocate_or_refusal(addr: SocketAddr, forwarded: &str) -> RelayFrame {
 #[tokio::test]
 async fn only_64_clients_of_a_proxy_at_a_time_are_told_and_more_are_dropped() {
     let relay = relay_with(behind_a_proxy(Config { source_connections: at_once(1), ..Config::default() })).await;
-    let client = &["203.0.113.7"];
-    let _first = Device::connect_for(relay.addr(), client).await;
+    let connect = async |client: u32| {
+        let client = format!("203.0.113.{client}");
+        Device::connect_for(relay.addr(), &[&client]).await
+    };
+    let mut held = Vec::new();
+    for client in 0..=16 {
+        held.push(connect(client).await);
+    }
     // These do not read what they are told, nor close.
     let mut slow = Vec::new();
-    for _ in 0..64 {
-        slow.push(Device::connect_for(relay.addr(), client).await);
+    for number in 0..64 {
+        slow.push(connect(number / 4).await);
     }
-    let mut unheard = Device::connect_for(relay.addr(), client).await;
+    let mut unheard = connect(16).await;
     assert!(!matches!(within(unheard.socket.next()).await, Some(Ok(Message::Binary(_) | Message::Close(_)))));
     slow.pop().unwrap().expect_refusal(ErrorCode::Limit(LimitKind::SourceConnections)).await;
 }

@@ -141,9 +141,13 @@ async fn a_mailbox_carries_512_kib() {
 async fn a_repeated_frame_needs_no_room() {
     let relay = relay_with(Config { max_queued_bytes: MAX_FRAME_BYTES, ..Config::default() }).await;
     let (mut first, mut second, _) = Device::pair(relay.addr()).await;
-    first.data(0, 0, &[1; MAX_PAYLOAD_BYTES]).await;
+    second.data(0, 0, b"here").await;
+    first.expect_data(0, b"here").await;
+    first.ack(1).await;
+    second.recv().await;
+    first.data(0, 1, &[1; MAX_PAYLOAD_BYTES]).await;
     second.expect_data(0, &[1; MAX_PAYLOAD_BYTES]).await;
-    first.data(0, 0, &[1; MAX_PAYLOAD_BYTES]).await;
+    first.data(0, 1, &[1; MAX_PAYLOAD_BYTES]).await;
     first.synced().await;
     second.ack(1).await;
     assert!(matches!(first.recv().await, RelayFrame::Ack(_)));

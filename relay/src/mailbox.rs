@@ -8,16 +8,18 @@ use crate::Config;
 use crate::network::{self, NetworkPrefix};
 use crate::time::Time;
 use handfast_wire::{
-    Ack, CloseReason, DataHeader, EndReason, ErrorCode, Flags, Joined, Lifetime, LimitKind, MailboxId, Network,
-    PeerState, RelayFrame, ResumeToken, Slot,
+    Ack, CloseReason, DataHeader, EndReason, ErrorCode, Flags, Joined, Lifetime, LimitKind, MailboxId, RelayFrame,
+    ResumeToken, Slot,
 };
 use sha2::{Digest, Sha256};
+use side::{Notices, Presence, Side, TokenHash};
+#[cfg(feature = "redis")]
 use std::collections::VecDeque;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
 use tokio_tungstenite::tungstenite::Bytes;
 
 pub(crate) mod progress;
+mod side;
 #[cfg(feature = "redis")]
 pub(crate) mod snapshot;
 
@@ -81,52 +83,6 @@ enum Ending {
     Closed,
     Because(EndReason),
 }
-
-/// A slot, what its device sent, and what its device still has to be told.
-struct Side<F> {
-    /// `None`: the slot is free.
-    token: Option<TokenHash>,
-    connection: Option<ConnectionId>,
-    network: Option<NetworkPrefix>,
-    settled: bool,
-    closed: Option<CloseReason>,
-    sent: Sent<F>,
-    /// How many of the peer's frames were handed to this slot's socket.
-    delivered: u32,
-    notices: Notices,
-    /// Something changed for this slot's socket since [`Mailbox::take_woken`].
-    woken: bool,
-}
-
-/// One direction.
-struct Sent<F> {
-    /// Frames accepted: the number that the next one must have.
-    count: u32,
-    /// The last of them: those that the peer may still need.
-    stored: VecDeque<F>,
-    bytes: usize,
-    /// How many the device that now has the other slot acknowledged.
-    acked: u32,
-    /// The most that any device in the other slot acknowledged: what the sender was told, and its window starts at.
-    credited: u32,
-}
-
-#[derive(Default)]
-struct Notices {
-    freed: bool,
-    presence: Option<Presence>,
-    third_claim: bool,
-    ack: bool,
-    closed: bool,
-}
-
-enum Presence {
-    Joined(Network),
-    Left,
-}
-
-#[derive(Clone)]
-struct TokenHash([u8; 32]);
 
 impl Arrival {
     pub(crate) fn new(token: &ResumeToken, connection: ConnectionId, network: Option<NetworkPrefix>) -> Self {
@@ -589,68 +545,6 @@ impl<F: Frame> Mailbox<F> {
             Slot::First => &mut self.first,
             Slot::Second => &mut self.second,
         }
-    }
-}
-
-impl<F> Side<F> {
-    fn has(&self, token: &TokenHash) -> bool {
-        self.token.as_ref().is_some_and(|own| own.0.ct_eq(&token.0).into())
-    }
-
-    fn state(&self) -> PeerState {
-        match (&self.token, self.closed, self.connection) {
-            (None, ..) => PeerState::Absent,
-            (_, Some(_), _) => PeerState::Closed,
-            (.., Some(_)) => PeerState::Present,
-            (.., None) => PeerState::Away,
-        }
-    }
-}
-
-impl<F: Frame> Sent<F> {
-    /// The number of the oldest frame that is still here.
-    fn first_stored(&self) -> u32 {
-        let stored = u32::try_from(self.stored.len()).unwrap_or(u32::MAX);
-        self.count.saturating_sub(stored)
-    }
-
-    fn get(&self, number: u32) -> Option<&F> {
-        let index = number.checked_sub(self.first_stored())?;
-        self.stored.get(usize::try_from(index).ok()?)
-    }
-
-    fn forget_acked(&mut self) {
-        while self.first_stored() < self.acked {
-            let Some(frame) = self.stored.pop_front() else { return };
-            self.bytes = self.bytes.saturating_sub(frame.len());
-        }
-    }
-
-    fn discard(&mut self) {
-        self.stored = VecDeque::new();
-        self.bytes = 0;
-    }
-}
-
-impl<F> Default for Side<F> {
-    fn default() -> Self {
-        Self {
-            token: None,
-            connection: None,
-            network: None,
-            settled: false,
-            closed: None,
-            sent: Sent::default(),
-            delivered: 0,
-            notices: Notices::default(),
-            woken: false,
-        }
-    }
-}
-
-impl<F> Default for Sent<F> {
-    fn default() -> Self {
-        Self { count: 0, stored: VecDeque::new(), bytes: 0, acked: 0, credited: 0 }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One encoding per mailbox. Fields are taken apart by name, so that a new one cannot be forgotten.
 
-use super::{ConnectionId, Ending, Frame, Mailbox, Notices, Presence, Sent, Side, TokenHash};
+use super::side::{Notices, Presence, Sent, Side, TokenHash};
+use super::{ConnectionId, Ending, Frame, Mailbox};
 use crate::network::NetworkPrefix;
 use crate::time::Time;
 use handfast_wire::codec::{Reader, Writer};

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::*;
-use handfast_wire::{ClientFrame, Data};
+use handfast_wire::{ClientFrame, Data, Network, PeerState};
 
 const A: ConnectionId = connection(1);
 const B: ConnectionId = connection(2);

@@ -207,6 +207,24 @@ impl Seat {
         }
     }
 
+    /// Whether what this connection's device did last is not in yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            #[cfg(feature = "redis")]
+            Self::Shared(seat) => seat.is_busy(),
+        }
+    }
+
+    /// Returns once it is in.
+    pub(crate) async fn finished(&mut self) {
+        match self {
+            Self::Memory(_) => {}
+            #[cfg(feature = "redis")]
+            Self::Shared(seat) => seat.finished().await,
+        }
+    }
+
     /// This connection's device is finished with the mailbox.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         match self {

@@ -12,6 +12,7 @@ use crate::store::{Refusal, error, limit};
 use futures_util::future::BoxFuture;
 use handfast_wire::{Ack, CloseReason, DataHeader, ErrorCode, LimitKind, MailboxId, Slot};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -128,6 +129,16 @@ impl Seat {
             cx.waker().wake_by_ref();
         }
         idle && self.lost.is_none()
+    }
+
+    /// Whether a step is being taken.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// Returns once no step is being taken.
+    pub(crate) async fn finished(&mut self) {
+        poll_fn(|cx| if self.go_on(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     pub(crate) fn data(&mut self, header: DataHeader, frame: &Bytes) {

@@ -66,6 +66,10 @@ pub(crate) async fn serve<S: Stream>(
     });
     let Some((mut socket, mut seat, guest, traffic)) = opening.await else { return };
     let end = relay(&mut socket, &mut seat, traffic, store.config(), metrics).await;
+    if seat.is_busy() {
+        // A device that sees its connection closed can rely on what it did last. If it takes long, it cannot.
+        let _ = Box::pin(timeout(CLOSE_TIME, seat.finished())).await;
+    }
     drop(seat);
     Box::pin(close(socket, end, metrics)).await;
     drop(guest);

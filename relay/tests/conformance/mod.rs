@@ -339,8 +339,8 @@ async fn a_silent_claim_that_left_is_freed_too() {
     let relay = nodes(Config { claim_timeout: Duration::from_millis(150), ..Config::default() }).await;
     let (mut first, nameplate, mailbox) = Device::allocate(relay.addr()).await;
     let (squatter, _) = Device::claim(relay.addr(), nameplate, B).await;
-    drop(squatter);
     assert_eq!(first.recv().await, RelayFrame::PeerJoined { network: Network::Same });
+    drop(squatter);
     assert_eq!(first.recv().await, RelayFrame::PeerLeft);
     assert_eq!(first.recv().await, RelayFrame::PeerFreed);
     let (mut late, _) = Device::resume(relay.addr(), mailbox, C, 0).await;

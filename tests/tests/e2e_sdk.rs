@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mode_and_purpose_reaches_its_goal() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for case in CASES {
         let home = home(case, &url(&relay)).await;
         let (trusted, new) = honest(case, &home, &url(&relay)).await;
@@ -54,7 +54,7 @@ async fn every_mode_and_purpose_reaches_its_goal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_joined_lets_in_the_next() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let (first, second) = (Home::new(), Home::new());
     first.enroll(&url(&relay)).await;
     // The second device becomes the trusted one of another home.
@@ -67,7 +67,7 @@ async fn a_device_that_joined_lets_in_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_bundle_travels() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let home = Home::new();
     let mut profile = Profile::open(&home.trusted()).unwrap();
     let largest = (1..=handfast::MAX_BUNDLE_BYTES).rev().find(|length| {
@@ -88,7 +88,7 @@ async fn the_largest_bundle_travels() {
 /// What a relay could record, and what a program could log with `{:?}` at any level.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_relay_nor_a_log_has_a_secret() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for case in CASES {
         let home = home(case, &url(&relay)).await;
         let (one, two) = (Proxy::start(relay.addr(), None).await, Proxy::start(relay.addr(), None).await);
@@ -132,7 +132,7 @@ async fn neither_the_relay_nor_a_log_has_a_secret() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_code_is_burned_and_five_of_them_cost_a_minute() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let home = Home::new();
     let table = Table::new();
     let mut inviting = start_trusted(Case::Code, &home, &url(&relay), None);
@@ -169,7 +169,7 @@ async fn a_wrong_code_is_burned_and_five_of_them_cost_a_minute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_wrong_code_the_new_one_works() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let home = Home::new();
     let mut inviting = start_trusted(Case::Code, &home, &url(&relay), None);
     let first = next_code(&mut inviting).await;
@@ -186,7 +186,7 @@ async fn after_a_wrong_code_the_new_one_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_check_code_ends_the_run_and_stores_nothing() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for case in [Case::QrTrusted, Case::QrNew, Case::UnlockGuest] {
         let home = Home::new();
         let digits = Arc::new(Mutex::new(None));
@@ -230,7 +230,7 @@ async fn a_wrong_check_code_ends_the_run_and_stores_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_and_leaves_nothing() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for case in CASES {
         let home = home(case, &url(&relay)).await;
         let before = home.listed();
@@ -247,7 +247,7 @@ async fn a_refusal_is_told_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn different_networks_are_asked_about_twice() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for (second_answer, expected) in [(true, ("enrolled", "joined")), (false, ("RefusedHere", "Refused"))] {
         let home = Home::new();
         let elsewhere = Proxy::start_elsewhere(relay.addr()).await;
@@ -272,7 +272,7 @@ async fn different_networks_are_asked_about_twice() {
 /// At every event of either device, its person cancels. The other device is told, and nothing is left half done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_at_any_stage_is_told_and_leaves_nothing_half_done() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let address = url(&relay);
     let mut cases = Vec::new();
     for case in CASES {
@@ -344,7 +344,7 @@ async fn cancelled_at(case: Case, by_trusted: bool, stage: String, relay: String
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_cannot_be_used_is_named_and_the_other_device_told() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
 
     // The bundle is damaged when it is to be sent.
     let home = Home::new();
@@ -390,7 +390,7 @@ async fn a_profile_that_cannot_be_used_is_named_and_the_other_device_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_another_program_writes_is_waited_for() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let home = Home::new();
     let lock = std::fs::OpenOptions::new().write(true).open(home.trusted().join("lock")).unwrap();
     lock.lock().unwrap();
@@ -420,7 +420,7 @@ async fn a_profile_that_another_program_writes_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_with_an_account_does_not_join_another() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let proxy = Proxy::start(relay.addr(), None).await;
     let home = Home::new();
     let before = Profile::open(&home.trusted()).unwrap().account().clone();
@@ -434,7 +434,7 @@ async fn a_device_with_an_account_does_not_join_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qr_code_or_request_of_the_wrong_kind_is_refused_before_anything_is_sent() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     for case in ENROLLMENTS.into_iter().filter(|case| *case != Case::Code) {
         let home = Home::new();
         let table = Table::new();
@@ -460,7 +460,7 @@ async fn a_qr_code_or_request_of_the_wrong_kind_is_refused_before_anything_is_se
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_device_no_longer_unlocks_without_digits_nor_gets_the_key() {
-    let relay = relay(Config::default()).await;
+    let relay = relay(Config::for_one_source()).await;
     let home = home(Case::UnlockKnown, &url(&relay)).await;
     let identity = Profile::open(&home.new_device()).unwrap().identity();
     assert!(Profile::open(&home.trusted()).unwrap().remove_device(&identity).unwrap());

@@ -193,7 +193,7 @@ impl Engine {
         write("storage.conf", "[storage]\ndriver = 'vfs'\ngraphroot = 'FOLDER/graph'\nrunroot = 'FOLDER/run'\n");
         write(
             "containers.conf",
-            "[containers]\ndefault_ulimits = ['nofile=10000:20000', 'nproc=10000:10000']\n\
+            "[containers]\ndefault_ulimits = ['nofile=12000:20000', 'nproc=10000:10000']\n\
              [engine]\nruntime = 'runc'\ncgroup_manager = 'cgroupfs'\nevents_logger = 'none'\ntmp_dir = 'FOLDER/tmp'\n\
              [network]\nnetwork_config_dir = 'FOLDER/networks'\n",
         );
